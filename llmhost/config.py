@@ -1,0 +1,106 @@
+"""Settings, read once from the environment and `.env`; nothing below this module looks at the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from dotenv import dotenv_values
+
+from llmhost.errors import ConfigurationError
+
+PREFIX = 'LLMHOST_'
+CHOICES = {'auth': ('auto', 'required', 'off'), 'log_format': ('text', 'json')}
+LOG_LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+
+
+def _default_data_dir() -> Path:
+    return Path(platformdirs.user_data_dir('llmhost', appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """llmhost's settings. Each field is the environment variable `LLMHOST_<NAME>`; times are in seconds, sizes in bytes."""
+
+    data_dir: Path
+    bind: str = '127.0.0.1:4080'
+    auth: str = 'auto'
+    api_key: str | None = None
+    max_concurrency: int = 200
+    queue_size: int = 1000
+    queue_timeout: float = 30.0
+    connect_timeout: float = 5.0
+    read_timeout: float = 600.0
+    keepalive_interval: float = 15.0
+    max_body_bytes: int = 67108864
+    probe_interval: float = 15.0
+    start_timeout: float = 300.0
+    log_level: str = 'INFO'
+    log_format: str = 'text'
+    cors_origins: tuple[str, ...] = ()
+
+    @property
+    def host_socket(self) -> Path:
+        """The host's Unix socket. A path longer than the kernel takes (108 bytes) moves to the temporary folder."""
+        return self.data_dir / 'run' / 'host.sock'
+
+    @property
+    def bind_host(self) -> str:
+        return self.bind.rpartition(':')[0].strip('[]') or self.bind
+
+    @property
+    def binds_loopback_only(self) -> bool:
+        """Whether only this machine can connect: a loopback address or a Unix socket."""
+        if self.bind.startswith('unix:'):
+            return True
+        try:
+            return ip_address(self.bind_host).is_loopback
+        except ValueError:
+            return self.bind_host == 'localhost'
+
+
+def load_config(environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Config:
+    """The settings from `environ` (default: the process's) over those of the file `dotenv` (default: `./.env`).
+
+    Raises ConfigurationError naming the variable and what it takes.
+    """
+    if environ is None:
+        environ = os.environ
+        dotenv = dotenv or Path('.env')
+    values: dict[str, str | None] = dict(dotenv_values(dotenv)) if dotenv and dotenv.is_file() else {}
+    values.update(environ)
+    settings: dict[str, Any] = {'data_dir': _default_data_dir()}
+    for field in fields(Config):
+        text = values.get(PREFIX + field.name.upper())
+        if text is not None and text != '':
+            settings[field.name] = _parse(field.name, str(field.type), text)
+    return Config(**settings)
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    variable = PREFIX + name.upper()
+    if name in CHOICES and text not in CHOICES[name]:
+        raise ConfigurationError(f'{variable} is one of {", ".join(CHOICES[name])}, not {text!r}.')
+    if name == 'log_level' and text.upper() not in LOG_LEVELS:
+        raise ConfigurationError(f'{variable} is one of {", ".join(LOG_LEVELS)}, not {text!r}.')
+    if 'Path' in kind:
+        return Path(text).expanduser().absolute()
+    if 'tuple' in kind:
+        return tuple(part.strip() for part in text.split(',') if part.strip())
+    if 'int' in kind or 'float' in kind:
+        return _parse_number(variable, kind, text)
+    return text.upper() if name == 'log_level' else text
+
+
+def _parse_number(variable: str, kind: str, text: str) -> int | float:
+    whole = 'int' in kind
+    try:
+        number: int | float = int(text) if whole else float(text)
+    except ValueError:
+        number = -1
+    if not 0 < number < 1e12:
+        raise ConfigurationError(f'{variable} is a {"whole " if whole else ""}number above 0, not {text!r}.')
+    return number
