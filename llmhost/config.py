@@ -1,8 +1,10 @@
 """Settings, read once from the environment and `.env`; nothing below this module looks at the environment."""
 
 import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from llmhost.errors import ConfigurationError
 
 PREFIX = 'LLMHOST_'
 CHOICES = {'auth': ('auto', 'required', 'off'), 'log_format': ('text', 'json')}
+SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 LOG_LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
 
 
@@ -23,7 +26,7 @@ def _default_data_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """llmhost's settings. Each field is the environment variable `LLMHOST_<NAME>`; times are in seconds, sizes in bytes."""
+    """llmhost's settings. Each field is the variable `LLMHOST_<NAME>`; times are in seconds, sizes in bytes."""
 
     data_dir: Path
     bind: str = '127.0.0.1:4080'
@@ -41,11 +44,22 @@ class Config:
     log_level: str = 'INFO'
     log_format: str = 'text'
     cors_origins: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={'derived': True})
+    """All variables, `.env` included: where `--api-key-env` finds the servers' keys."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, shared counters and the logs of managed servers: what may be deleted while nothing runs."""
+        return self.data_dir / 'run'
 
     @property
     def host_socket(self) -> Path:
-        """The host's Unix socket. A path longer than the kernel takes (108 bytes) moves to the temporary folder."""
-        return self.data_dir / 'run' / 'host.sock'
+        """The host's Unix socket; in the temporary folder where the data directory's path is too long for one."""
+        path = self.run_dir / 'host.sock'
+        if len(os.fsencode(path)) < SOCKET_PATH_LIMIT:
+            return path
+        digest = sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f'llmhost-{os.getuid()}-{digest}.sock'
 
     @property
     def bind_host(self) -> str:
@@ -73,11 +87,12 @@ def load_config(environ: Mapping[str, str] | None = None, dotenv: Path | None = 
     values: dict[str, str | None] = dict(dotenv_values(dotenv)) if dotenv and dotenv.is_file() else {}
     values.update(environ)
     settings: dict[str, Any] = {'data_dir': _default_data_dir()}
-    for field in fields(Config):
-        text = values.get(PREFIX + field.name.upper())
-        if text is not None and text != '':
-            settings[field.name] = _parse(field.name, str(field.type), text)
-    return Config(**settings)
+    for setting in fields(Config):
+        text = values.get(PREFIX + setting.name.upper())
+        if text and not setting.metadata:
+            settings[setting.name] = _parse(setting.name, str(setting.type), text)
+    variables = {name: value for name, value in values.items() if value is not None}
+    return Config(**settings, variables=variables)
 
 
 def _parse(name: str, kind: str, text: str) -> Any:

@@ -102,7 +102,7 @@ class UnavailableError(LLMHostError):
 
 
 class UpstreamError(LLMHostError):
-    code = 'upstream_error'
+    code: str | None = 'upstream_error'
 
 
 class UpstreamConnectError(UpstreamError):

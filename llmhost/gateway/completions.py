@@ -1,0 +1,233 @@
+"""Completions and embeddings, whole and streamed."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from llmhost.config import Config
+from llmhost.errors import UpstreamBrokenError
+from llmhost.gateway.attempts import Ask, Attempts, Waiting, drain
+from llmhost.gateway.call import Call
+from llmhost.gateway.images import refuse_remote_images
+from llmhost.gateway.limits import Limiter
+from llmhost.gateway.routing import Candidate
+from llmhost.providers import CHAT, EMBEDDINGS
+from llmhost.providers.base import client_wants_usage
+from llmhost.upstream.sse import EventDecoder
+from llmhost.upstream.transport import Exchange, silent_too_long
+
+DONE = b'[DONE]'
+UNREADABLE = (TypeError, ValueError, KeyError, AttributeError)
+SETTLE_SECONDS = 0.02
+DONE_EVENT = b'data: [DONE]\n\n'
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A validated request: `payload` is `body` parsed."""
+
+    call: Call
+    payload: Document
+    body: bytes
+
+
+class Completions:
+    """Answers for the tasks whose requests and answers are passed on: chat, completions, embeddings."""
+
+    def __init__(self, attempts: Attempts, limiter: Limiter, config: Config) -> None:
+        self._attempts = attempts
+        self._limiter = limiter
+        self._config = config
+
+    def complete(self, order: Order) -> bytes:
+        """The answer's body. Raises LLMHostError."""
+        return drain(self._iter_limited(order, self._config.read_timeout, self._iter_complete))
+
+    def ask(self, call: Call, candidate: Candidate, body: bytes, task: str) -> tuple[Document, bytes]:
+        """One request to one server, outside the limits: its answer parsed, and its bytes. Raises UpstreamError."""
+        return drain(self._iter_answer(Ask(call, task, lambda _: body, self._config.read_timeout), candidate))
+
+    def stream(self, order: Order) -> Iterator[bytes | None]:
+        """The answer's events as bytes to send, or None after each `keepalive_interval` of silence.
+
+        Raises LLMHostError while `order.call.answering` is false. Close it, and all it holds is given back.
+        """
+        return self._iter_limited(order, self._config.keepalive_interval, self._iter_stream)
+
+    def _iter_limited(
+        self, order: Order, tick: float, answer: Callable[[Order, float], Generator[bytes | None, None, bytes]],
+    ) -> Generator[bytes | None, None, bytes]:
+        yield from self._limiter.iter_acquire(order.call, tick)
+        try:
+            return (yield from answer(order, tick))
+        finally:
+            self._limiter.release()
+
+    def _candidates(self, order: Order) -> list[Candidate]:
+        return self._attempts.router.candidates(order.payload['model'], order.call.task)
+
+    def _ask(self, order: Order, tick: float) -> Ask:
+        def build(candidate: Candidate) -> bytes:
+            if candidate.route.server.managed and order.call.task == CHAT:
+                refuse_remote_images(order.payload, candidate.name)
+            return candidate.route.provider.build_body(order.payload, order.body, candidate.model)
+        return Ask(order.call, order.call.task, build, tick)
+
+    def _iter_complete(self, order: Order, tick: float) -> Generator[bytes | None, None, bytes]:
+        ask = self._ask(order, tick)
+
+        def attempt(candidate: Candidate) -> Waiting[bytes]:
+            document, body = yield from self._iter_answer(ask, candidate)
+            order.call.count_usage(document.get('usage'))
+            return orjson.dumps(document) if mend(order.call.task, document, candidate) else body
+        return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
+
+    def _iter_answer(self, ask: Ask, candidate: Candidate) -> Waiting[tuple[Document, bytes]]:
+        exchange = yield from self._attempts.iter_open(ask, candidate)
+        began = time.perf_counter()
+        try:
+            body = exchange.read_all(self._attempts.read_timeout(candidate))
+        finally:
+            exchange.close()
+            ask.call.upstream += time.perf_counter() - began
+        return read_document(body, candidate), body
+
+    def _iter_stream(self, order: Order, tick: float) -> Generator[bytes | None, None, bytes]:
+        ask = self._ask(order, tick)
+
+        def attempt(candidate: Candidate) -> Generator[bytes | None, None, bytes]:
+            exchange = yield from self._attempts.iter_open(ask, candidate)
+            try:
+                yield from self._iter_events(order, candidate, exchange, tick)
+            finally:
+                exchange.close()
+            return b''
+        return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
+
+    def _iter_events(
+        self, order: Order, candidate: Candidate, exchange: Exchange, tick: float,
+    ) -> Generator[bytes | None, None, None]:
+        stream = StreamReader(order, candidate)
+        limit = self._attempts.read_timeout(candidate)
+        if 'application/json' in exchange.headers.get('content-type', ''):
+            yield stream.read_plain(exchange.read_all(limit))
+            return
+        heard = sent = time.monotonic()
+        while not stream.ended:
+            data = self._read(exchange, stream, tick)
+            now = time.monotonic()
+            if data:
+                heard = now
+                events = stream.feed(data)
+            elif data is None and now - heard >= limit:
+                raise silent_too_long(exchange.origin, limit)
+            else:
+                events = stream.finish() if data is not None else b''
+            if events:
+                order.call.answering = True
+                sent = now
+                yield events
+            elif now - sent >= tick:
+                sent = now
+                yield None
+        exchange.settle(SETTLE_SECONDS)
+
+    @staticmethod
+    def _read(exchange: Exchange, stream: 'StreamReader', tick: float) -> bytes | None:
+        """As `exchange.read`; a connection cut after the last chunk is an end like another."""
+        try:
+            return exchange.read(tick)
+        except UpstreamBrokenError:
+            if stream.finished:
+                return b''
+            raise
+
+
+class StreamReader:
+    """One upstream stream on its way to the client: its events mended, watched for errors and for a proper end."""
+
+    def __init__(self, order: Order, candidate: Candidate) -> None:
+        self.ended = False
+        self._call = order.call
+        self._candidate = candidate
+        self._withholds_usage = not client_wants_usage(order.payload)
+        self._decoder = EventDecoder()
+        self._reader = candidate.route.provider.stream_reader(order.call.task)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a finish reason came."""
+        return self._reader.finished
+
+    def feed(self, data: bytes) -> bytes:
+        """The events to send on for the bytes that came. Raises UpstreamStatusError for an error among them."""
+        events = []
+        for event in self._decoder.feed(data):
+            if event.startswith(DONE):
+                events.append(self._end())
+                break
+            events.append(self._pass_on(event))
+        return b''.join(events)
+
+    def finish(self) -> bytes:
+        """The upstream closed: the proper end if its answer was complete. Raises UpstreamBrokenError if not."""
+        rest = self._decoder.finish()
+        last = self._pass_on(rest) if rest and not rest.startswith(DONE) else b''
+        if not self._reader.finished and not (rest or b'').startswith(DONE):
+            raise UpstreamBrokenError(f"The server '{self._candidate.name}' broke off in the middle of its answer.")
+        return last + self._end()
+
+    def read_plain(self, body: bytes) -> bytes:
+        """A whole completion where a stream was asked for: an error in it is raised, an answer sent as one chunk."""
+        document = read_document(body, self._candidate)
+        self._call.count_usage(document.get('usage'))
+        self._call.answering = True
+        return self._reader.chunk_of(document) + self._end()
+
+    def _pass_on(self, event: bytes) -> bytes:
+        try:
+            chunk = orjson.loads(event)
+            if chunk.get('error'):
+                raise self._candidate.route.provider.parse_error(200, {}, event)
+            changed = self._reader.read(chunk)
+        except UNREADABLE:
+            return b''  # one malformed chunk does not end a stream
+        if self._withholds_usage and not chunk['choices'] and chunk.get('usage'):
+            return b''
+        return b'data: %b\n\n' % (orjson.dumps(chunk) if changed else event)
+
+    def _end(self) -> bytes:
+        self.ended = True
+        self._call.count_usage(self._reader.usage)
+        return DONE_EVENT
+
+
+def read_document(body: bytes, candidate: Candidate) -> Document:
+    """A whole answer. Raises UpstreamBrokenError for what is no JSON object, UpstreamStatusError for a hidden error."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is not JSON.") from error
+    hidden = candidate.route.provider.hidden_error(document)
+    if hidden is not None:
+        raise hidden
+    if not isinstance(document, dict):
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with JSON that is not an object.")
+    return document
+
+
+def mend(task: str, document: Document, candidate: Candidate) -> bool:
+    """Bring a whole answer into OpenAI's form; True when something was changed. Raises UpstreamBrokenError."""
+    provider = candidate.route.provider
+    try:
+        if task == EMBEDDINGS:
+            return provider.parse_embeddings(document, candidate.model)
+        return provider.parse_completion(document, task)
+    except UNREADABLE as error:
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is no {task}.") from error
+

@@ -1,0 +1,151 @@
+"""What the console does with servers: check them before they are added, and have them seen at once."""
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llmhost.config import Config
+from llmhost.errors import RegistryError, UnavailableError, UpstreamError
+from llmhost.hostlink import HostLink
+from llmhost.providers import PROVIDERS, guess_provider, provider_named
+from llmhost.schemas import load_server
+from llmhost.storage.servers import Server, ServerRegistry, Servers, duplicate, server_from
+from llmhost.storage.status import DISABLED, ServerStatus, StatusFile
+from llmhost.upstream.sessions import UpstreamSession
+
+CHECK_TIMEOUT = 10.0
+GGUF_MAGIC = b'GGUF'
+
+
+class Console:
+    """The verbs behind `flask servers`. All raise ConsoleError with one clear line."""
+
+    def __init__(
+        self, registry: ServerRegistry, status: StatusFile, http_session: UpstreamSession, hostlink: HostLink, config: Config,
+    ) -> None:
+        self._registry = registry
+        self._status = status
+        self._http_session = http_session
+        self._hostlink = hostlink
+        self._variables = config.variables
+
+    def build(self, **fields: Any) -> Server:
+        """A server from what a person typed; the provider is guessed from the URL where none was named."""
+        document = {name: value for name, value in fields.items() if value not in (None, (), {})}
+        if document.get('provider'):
+            provider_named(document['provider'])
+        else:
+            document['provider'] = guess_provider(document.get('url', '')).name
+        return server_from(load_server({**document, 'models': list(document.get('models', ()))}))
+
+    def add(self, server: Server, check: bool) -> list[str]:
+        """Add a server; returns the models it has, as far as is known. It is asked for them first, where `check`."""
+        if server.name in self._registry.list():
+            raise duplicate(server.name)
+        models = self.check(server) if check else list(server.models)
+        self._registry.add(server)
+        self._see(server.name)
+        return models
+
+    def update(self, name: str, check: bool, **changes: Any) -> Server:
+        """Change fields of a server; what it would be is checked before it is stored."""
+        fields = {key: value for key, value in changes.items() if value is not None}
+        server = replace(self._registry.get(name), **fields)
+        load_server({key: value for key, value in _document(server).items()})
+        provider_named(server.provider)
+        if check:
+            self.check(server)
+        changed = self._registry.update(name, **fields)
+        self._see(name)
+        return changed
+
+    def remove(self, name: str) -> None:
+        self._registry.remove(name)
+        self._see(name)
+
+    def enable(self, name: str, enabled: bool) -> None:
+        self._registry.update(name, enabled=enabled)
+        self._see(name)
+
+    def check(self, server: Server) -> list[str]:
+        """The ids of the models a server has. Raises RegistryError with the reason when it cannot be used."""
+        if server.managed:
+            return self._check_managed(server)
+        provider = provider_named(server.provider)
+        url = server.url or ''
+        if server.api_key_env and not server.key(self._variables):
+            raise RegistryError(f"The environment variable {server.api_key_env} is not set here. {HINT}")
+        headers = {**provider.auth_headers(server.key(self._variables)), **server.headers}
+        try:
+            answer = self._http_session.get(provider.models_url(url), headers, CHECK_TIMEOUT)
+            if answer.status >= 400:
+                raise provider.parse_error(answer.status, answer.headers, answer.body)
+            if answer.status >= 300:
+                raise RegistryError(f'{url} redirects to {answer.headers.get("location", "elsewhere")}: give that address.')
+            document = orjson.loads(answer.body)
+            fault = provider.hidden_error(document)
+            if fault is not None:
+                raise fault
+            return [entry['id'] for entry in provider.parse_models(document)]
+        except UpstreamError as error:
+            raise RegistryError(f"The server '{server.name}' cannot be used: {_cause(error)} {HINT}") from error
+        except orjson.JSONDecodeError as error:
+            raise RegistryError(f'{url} does not answer as a model server: its model list is not JSON. {HINT}') from error
+
+    def list(self) -> list[tuple[Server, ServerStatus]]:
+        """Every server and its state as last seen."""
+        status = self._status.current()
+        return [(server, seen(server, status.of(name))) for name, server in self._registry.list().items()]
+
+    def get(self, name: str) -> tuple[Server, ServerStatus]:
+        server = self._registry.get(name)
+        return server, seen(server, self._status.current().of(name))
+
+    def servers(self) -> Servers:
+        return self._registry.list()
+
+    def _check_managed(self, server: Server) -> list[str]:
+        if server.gguf is not None:
+            check_gguf(Path(server.gguf))
+        return list(server.models) or [server.name]
+
+    def _see(self, name: str) -> None:
+        """Have the host look at once, if one runs: the models are then in every worker's list before this returns."""
+        with suppress(UnavailableError):
+            self._hostlink.probe(name, CHECK_TIMEOUT)
+
+
+HINT = 'Add it all the same with --no-check.'
+
+
+def provider_names() -> list[str]:
+    return sorted(PROVIDERS)
+
+
+def seen(server: Server, status: ServerStatus) -> ServerStatus:
+    """The status as a person should read it: a disabled server is just that."""
+    return status if server.enabled else replace(status, state=DISABLED, error=None)
+
+
+def check_gguf(path: Path) -> None:
+    """Raises RegistryError unless `path` is a GGUF file."""
+    try:
+        with path.open('rb') as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise RegistryError(f'{path} cannot be read: {error.strerror}.') from error
+    if magic != GGUF_MAGIC:
+        raise RegistryError(f'{path} is not a GGUF file.')
+
+
+def _cause(error: UpstreamError) -> str:
+    status = getattr(error, 'status', None)
+    return f'it answered {status}: {error.message}' if status else error.message
+
+
+def _document(server: Server) -> dict[str, Any]:
+    return {name: getattr(server, name) for name in server.__slots__ if name != 'extra'} | {
+        'models': list(server.models), 'headers': dict(server.headers)}

@@ -1,0 +1,161 @@
+"""Rerank: the server's own where it has one, otherwise made from its embeddings and labelled so."""
+
+import base64
+import math
+import secrets
+from array import array
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Any
+
+import orjson
+
+from llmhost.config import Config
+from llmhost.errors import UpstreamBrokenError, UpstreamError, UpstreamStatusError
+from llmhost.gateway.attempts import Ask, Attempts, drain
+from llmhost.gateway.call import Call
+from llmhost.gateway.completions import Completions
+from llmhost.gateway.limits import Limiter
+from llmhost.gateway.routing import Candidate
+from llmhost.providers import EMBEDDINGS, MAYBE, NONE, RERANK
+from llmhost.schemas import RerankRequest
+
+BATCH = 64
+NOT_SERVED = frozenset({404, 405, 501, 502})
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """(index, score) pairs, the usage the server stated, and whether llmhost made it from embeddings."""
+
+    pairs: list[tuple[int, float]]
+    usage: Document
+    emulated: bool
+
+
+class Reranker:
+    """Ranks documents for a query."""
+
+    def __init__(self, attempts: Attempts, completions: Completions, limiter: Limiter, config: Config) -> None:
+        self._attempts = attempts
+        self._completions = completions
+        self._limiter = limiter
+        self._config = config
+        self._without: set[str] = set()
+
+    def rerank(self, call: Call, request: RerankRequest, with_documents: bool) -> bytes:
+        """One answer that the clients of Cohere (v1, v2), Jina, Voyage, vLLM and LiteLLM all read. Raises LLMHostError."""
+        ranking = drain(self._iter_limited(call, request))
+        call.count_usage(ranking.usage)
+        return orjson.dumps(build_answer(request, ranking, with_documents))
+
+    def _iter_limited(self, call: Call, request: RerankRequest) -> Generator[bytes | None, None, Ranking]:
+        yield from self._limiter.iter_acquire(call, self._config.queue_timeout)
+        try:
+            candidates = self._attempts.router.candidates(request.model, RERANK)
+            return (yield from self._attempts.iter_first(call, candidates, lambda one: self._iter_rank(call, request, one)))
+        finally:
+            self._limiter.release()
+
+    def _iter_rank(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
+        provider = candidate.route.provider
+        if provider.rerank == NONE or candidate.name in self._without:
+            return self._emulate(call, request, candidate)
+        try:
+            return (yield from self._iter_native(call, request, candidate))
+        except UpstreamError as error:
+            if provider.rerank != MAYBE or not is_not_served(error):
+                raise
+        ranking = self._emulate(call, request, candidate)
+        self._without.add(candidate.name)
+        return ranking
+
+    def _iter_native(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
+        provider = candidate.route.provider
+
+        def build(one: Candidate) -> bytes:
+            return provider.build_rerank(one.model, request.query, request.documents, request.extra)
+        exchange = yield from self._attempts.iter_open(Ask(call, RERANK, build, self._config.read_timeout), candidate)
+        try:
+            body = exchange.read_all(self._attempts.read_timeout(candidate))
+        finally:
+            exchange.close()
+        document = _parse(body, candidate)
+        return Ranking(*provider.parse_rerank(document, len(request.documents)), emulated=False)
+
+    def _emulate(self, call: Call, request: RerankRequest, candidate: Candidate) -> Ranking:
+        texts = [request.query, *request.documents]
+        vectors: list[Sequence[float]] = []
+        tokens = 0
+        for start in range(0, len(texts), BATCH):
+            body = orjson.dumps({'model': candidate.model, 'input': texts[start:start + BATCH]})
+            document, _ = self._completions.ask(call, candidate, body, EMBEDDINGS)
+            vectors += vectors_of(document, len(texts[start:start + BATCH]))
+            tokens += (document.get('usage') or {}).get('total_tokens') or 0
+        pairs = [(index, cosine(vectors[0], vector)) for index, vector in enumerate(vectors[1:])]
+        return Ranking(pairs, {'prompt_tokens': tokens, 'total_tokens': tokens}, emulated=True)
+
+
+def is_not_served(error: UpstreamError) -> bool:
+    """Whether a server's refusal means that it has no rerank, or none for this model (llama.cpp: 501)."""
+    return isinstance(error, UpstreamStatusError) and error.status in NOT_SERVED
+
+
+def vectors_of(document: Document, count: int) -> list[Sequence[float]]:
+    """The vectors of an embeddings answer in the order of its inputs. Raises UpstreamBrokenError."""
+    rows = document.get('data')
+    try:
+        ordered = sorted(rows or (), key=lambda row: row['index'])
+        vectors = [_vector(row['embedding']) for row in ordered]
+    except (TypeError, KeyError, ValueError) as error:
+        raise UpstreamBrokenError('The embeddings cannot be read.') from error
+    if len(vectors) != count or len({len(vector) for vector in vectors}) != 1:
+        raise UpstreamBrokenError(f'{len(vectors)} embeddings came for {count} texts, or of different lengths.')
+    return vectors
+
+
+def _vector(value: Any) -> Sequence[float]:
+    return array('f', base64.b64decode(value)) if isinstance(value, str) else value
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """The cosine of the angle between two vectors of the same length; 0 for a vector of no length."""
+    lengths = math.sqrt(sum(map(mul, one, one)) * sum(map(mul, other, other)))
+    return sum(map(mul, one, other)) / lengths if lengths else 0.0
+
+
+def build_answer(request: RerankRequest, ranking: Ranking, with_documents: bool) -> Document:
+    """The common denominator of the rerank contracts; `data` is `results` under Voyage's name."""
+    pairs = sorted(ranking.pairs, key=lambda pair: -pair[1])[:request.top_n]
+    results: list[Document] = [{'index': index, 'relevance_score': score} for index, score in pairs]
+    if with_documents:
+        for result in results:
+            result['document'] = {'text': request.documents[result['index']]}
+    usage = {'prompt_tokens': 0, 'total_tokens': 0, **ranking.usage}
+    meta: Document = {'api_version': {'version': '2'}, 'billed_units': {'search_units': 1}}
+    if ranking.emulated:
+        meta['llmhost'] = {'emulated': True, 'method': 'cosine of embeddings'}
+        meta['warnings'] = ['This server has no reranker: the scores are cosines of its embeddings.']
+    return {
+        'id': f'rerank-{secrets.token_hex(12)}',
+        'object': 'list',
+        'model': request.model,
+        'results': results,
+        'data': results,
+        'usage': usage,
+        'meta': meta,
+    }
+
+
+def _parse(body: bytes, candidate: Candidate) -> Any:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is not JSON.") from error
+    hidden = candidate.route.provider.hidden_error(document)
+    if hidden is not None:
+        raise hidden
+    return document

@@ -1,0 +1,138 @@
+"""The chunks of a streamed chat completion, mended as they pass.
+
+Wire format: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+
+from llmhost.providers.chat import finish_reason_of, mend_arguments, mend_completion, mirror_reasoning, new_call_id
+
+Document = dict[str, Any]
+
+
+class ChunkReader:
+    """Mends the chunks of one stream in place and remembers its tool calls, whether it finished, and its usage."""
+
+    __slots__ = ('finished', 'usage', '_id', '_created', '_calls')
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.usage: Document | None = None
+        self._id: str | None = None
+        self._created = 0
+        self._calls: dict[int, _ToolCalls] = {}
+
+    def read(self, chunk: Document) -> bool:
+        """Mend `chunk`; True when something was changed."""
+        usage = chunk.get('usage')
+        if usage:
+            self.usage = usage
+        changed = self._fill_in(chunk)
+        for position, choice in enumerate(chunk['choices']):
+            if self._read_choice(choice, position):
+                changed = True
+        return changed
+
+    def chunk_of(self, completion: Document) -> bytes:
+        """A whole completion as the events of a stream: one chunk."""
+        mend_completion(completion)
+        choices = [_streamed(choice) for choice in completion['choices']]
+        self.finished = True
+        return b'data: %b\n\n' % orjson.dumps({**completion, 'object': 'chat.completion.chunk', 'choices': choices})
+
+    def _fill_in(self, chunk: Document) -> bool:
+        """The envelope: the same id and time in all chunks."""
+        if chunk.get('object') == 'chat.completion.chunk' and 'id' in chunk and 'choices' in chunk and 'created' in chunk:
+            return False
+        if self._id is None:
+            self._id, self._created = chunk.get('id') or f'chatcmpl-{secrets.token_hex(12)}', int(time.time())
+        chunk.setdefault('id', self._id)
+        chunk.setdefault('created', self._created)
+        chunk.setdefault('model', '')
+        chunk['object'] = 'chat.completion.chunk'
+        if not isinstance(chunk.get('choices'), list):
+            chunk['choices'] = []
+        return True
+
+    def _read_choice(self, choice: Document, position: int) -> bool:
+        changed = False
+        if 'index' not in choice:
+            choice['index'], changed = position, True
+        delta = choice.get('delta')
+        if delta is None:
+            delta = choice['delta'] = {}
+            changed = True
+        if ('reasoning' in delta or 'reasoning_content' in delta) and mirror_reasoning(delta):
+            changed = True
+        if 'tool_calls' in delta and self._read_calls(choice['index'], delta):
+            changed = True
+        reason = choice.get('finish_reason')
+        if reason:
+            self.finished = True
+            if (mended := finish_reason_of(reason, choice['index'] in self._calls)) != reason:
+                choice['finish_reason'], changed = mended, True
+        elif reason is None and 'finish_reason' not in choice or reason == '':
+            choice['finish_reason'], changed = None, True
+        return changed
+
+    def _read_calls(self, index: int, delta: Document) -> bool:
+        if not isinstance(delta['tool_calls'], list) or not delta['tool_calls']:
+            del delta['tool_calls']
+            return True
+        calls = self._calls.setdefault(index, _ToolCalls())
+        changed = False
+        for call in delta['tool_calls']:
+            changed |= calls.place(call)
+            changed |= mend_arguments(call)
+        return changed
+
+
+def _streamed(choice: Document) -> Document:
+    """A whole choice as one delta."""
+    delta = dict(choice['message'])
+    if delta.get('tool_calls'):
+        delta['tool_calls'] = [{'index': index, **call} for index, call in enumerate(delta['tool_calls'])]
+    return {'index': choice['index'], 'delta': delta, 'finish_reason': choice['finish_reason']}
+
+
+class _ToolCalls:
+    """One choice's tool calls: an index for each call, by its id."""
+
+    __slots__ = ('_by_id', '_by_upstream_index', '_count')
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, int] = {}
+        self._by_upstream_index: dict[int, int] = {}
+        self._count = 0
+
+    def place(self, call: Document) -> bool:
+        """Give `call` its index; a call that starts without an id or type gets them. True when something was changed."""
+        before = call.get('index'), call.get('id'), call.get('type')
+        call['index'] = self._index_of(call, call.get('index'))
+        if call.get('id') and not call.get('type'):
+            call['type'] = 'function'
+        return before != (call['index'], call.get('id'), call.get('type'))
+
+    def _index_of(self, call: Document, upstream_index: int | None) -> int:
+        call_id = call.get('id')
+        if call_id and call_id in self._by_id:
+            return self._by_id[call_id]
+        starts = bool(call_id) or bool((call.get('function') or {}).get('name'))
+        if upstream_index is not None and not starts and upstream_index in self._by_upstream_index:
+            return self._by_upstream_index[upstream_index]
+        if not starts and self._count:
+            return self._count - 1
+        return self._start(call, upstream_index)
+
+    def _start(self, call: Document, upstream_index: int | None) -> int:
+        index = self._count
+        self._count += 1
+        if upstream_index is not None:
+            self._by_upstream_index[upstream_index] = index
+        call['id'] = call.get('id') or new_call_id()
+        self._by_id[call['id']] = index
+        return index

@@ -1,0 +1,99 @@
+"""Errors of upstreams, whatever their form, in OpenAI's four keys: message, type, param, code (string or null)."""
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from llmhost.errors import UpstreamStatusError
+
+MESSAGE_LIMIT = 2000
+TYPES = {400: 'invalid_request_error', 401: 'invalid_request_error', 403: 'invalid_request_error',
+         404: 'invalid_request_error', 409: 'invalid_request_error', 413: 'invalid_request_error',
+         422: 'invalid_request_error', 429: 'requests'}
+CONTEXT_TYPES = frozenset({'exceed_context_size_error', 'context_length_exceeded'})
+
+
+def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatusError:
+    """The error of an answer.
+
+    Forms known: OpenAI's `{"error": {…}}`; the same with an integer code (vLLM, llama.cpp, OpenRouter); `{"error": "text"}`
+    (Ollama, LM Studio); `{"error": "text", "error_type": …}` (TEI); `{"message": …}` (Cohere); `{"detail": …}` (FastAPI,
+    Jina, Voyage); anything else, such as a proxy's HTML page, is named by its status alone.
+    """
+    document = _parse(body)
+    fault = document.get('error', document)
+    if isinstance(fault, str):
+        fault = {'message': fault, 'type': document.get('error_type')}
+    if not isinstance(fault, dict):
+        fault = {}
+    status = _status(status, fault)
+    return UpstreamStatusError(
+        _message(fault, status),
+        status=status,
+        type=_type(fault, status),
+        param=_text(fault.get('param')),
+        code=_code(fault),
+        retry_after=retry_after_of(headers),
+    )
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `Retry-After` (seconds or an HTTP date, RFC 9110 §10.2.3) or OpenAI's `retry-after-ms`."""
+    try:
+        if 'retry-after-ms' in headers:
+            return max(0.0, float(headers['retry-after-ms']) / 1000)
+        value = headers.get('retry-after')
+        if value is None:
+            return None
+        if value.strip().replace('.', '', 1).isdigit():
+            return float(value)
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {'detail': document}
+
+
+def _status(status: int, fault: Mapping[str, Any]) -> int:
+    """The status meant: an error under 200 says it in its integer code (OpenRouter), or else is a broken answer."""
+    if status >= 400:
+        return status
+    code = fault.get('code', fault.get('status'))
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+
+def _message(fault: Mapping[str, Any], status: int) -> str:
+    for key in ('message', 'detail', 'error'):
+        value = fault.get(key)
+        if isinstance(value, str) and value:
+            return value[:MESSAGE_LIMIT]
+        if value:
+            return orjson.dumps(value).decode()[:MESSAGE_LIMIT]
+    return f'The model server answered with status {status} and no message.'
+
+
+def _type(fault: Mapping[str, Any], status: int) -> str:
+    stated = fault.get('type')
+    if isinstance(stated, str) and stated and stated not in CONTEXT_TYPES:
+        return stated
+    return TYPES.get(status, 'invalid_request_error' if 400 <= status < 500 else 'server_error')
+
+
+def _code(fault: Mapping[str, Any]) -> str | None:
+    """A string or null. An integer repeats the HTTP status and says nothing more."""
+    if fault.get('type') in CONTEXT_TYPES:
+        return 'context_length_exceeded'
+    return _text(fault.get('code'))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

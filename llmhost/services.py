@@ -1,0 +1,81 @@
+"""The wiring: every real part, made once, from the settings. Every way in (gunicorn, `flask run`, the CLI, tests) uses it."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from llmhost.config import Config
+from llmhost.gateway.access import Access
+from llmhost.gateway.attempts import Attempts
+from llmhost.gateway.completions import Completions
+from llmhost.gateway.console import Console
+from llmhost.gateway.limits import Limiter
+from llmhost.gateway.models import Models
+from llmhost.gateway.rerank import Reranker
+from llmhost.gateway.routing import Router
+from llmhost.hostlink import HostLink
+from llmhost.metrics import Metrics, Sample
+from llmhost.schemas import load_key, load_server
+from llmhost.storage.keys import KeyStore
+from llmhost.storage.servers import ServerRegistry
+from llmhost.storage.slots import SharedSlots
+from llmhost.storage.status import UP, StatusFile
+from llmhost.upstream.sessions import UpstreamSession
+
+CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
+
+
+class Services:
+    """The parts, by name. Those that only serving needs are made when first asked for."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.registry = ServerRegistry(config.data_dir / 'servers.json', load_server)
+        self.keys = KeyStore(config.data_dir / 'keys.json', load_key)
+        self.status = StatusFile(config.data_dir / 'status.json')
+        ca_file = next((config.variables[name] for name in CA_VARIABLES if config.variables.get(name)), None)
+        self.http_session = UpstreamSession(ca_file)
+        self.hostlink = HostLink(config.host_socket, self.http_session)
+        self.access = Access(self.keys, config)
+        self.router = Router(self.registry, self.status, config.variables)
+        self.attempts = Attempts(self.router, self.http_session, self.hostlink, config)
+        self.models = Models(self.router)
+
+    @cached_property
+    def slots(self) -> SharedSlots:
+        return SharedSlots(self.config.run_dir, self.config.max_concurrency)
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        return Limiter(self.slots, self.config.queue_size, self.config.queue_timeout)
+
+    @cached_property
+    def completions(self) -> Completions:
+        return Completions(self.attempts, self.limiter, self.config)
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        return Reranker(self.attempts, self.completions, self.limiter, self.config)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self._observe, self.config.variables.get('PROMETHEUS_MULTIPROC_DIR'))
+
+    @cached_property
+    def console(self) -> Console:
+        return Console(self.registry, self.status, self.http_session, self.hostlink, self.config)
+
+    def close(self) -> None:
+        """Give back what the operating system lent."""
+        self.http_session.close()
+        if 'slots' in self.__dict__:
+            self.slots.close()
+
+    def _observe(self) -> Iterator[Sample]:
+        """The gauges all workers share."""
+        yield 'llmhost_running_requests', 'Requests that hold a slot.', {}, self.slots.running()
+        yield 'llmhost_waiting_requests', 'Requests that wait for a slot.', {}, self.slots.waiting()
+        yield 'llmhost_slots', 'Requests that may run at once.', {}, self.config.max_concurrency
+        status = self.status.current()
+        for name in self.registry.current():
+            up = float(status.of(name).state == UP)
+            yield 'llmhost_server_up', 'Whether the server answered its last probe.', {'server': name}, up

@@ -1,0 +1,1 @@
+"""State on disk: what a person wrote (registry, keys) and what was observed (status)."""

@@ -1,0 +1,105 @@
+"""A JSON document on disk, shared by several processes: lock, write beside, replace. Readers take no lock."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from llmhost.errors import ConsoleError, CorruptFileError
+
+T = TypeVar('T')
+Document = dict[str, Any]
+Signature = tuple[int, int, int]
+
+VERSION = 1
+LOCK_TIMEOUT = 20.0
+LOCK_POLL = 0.02
+ABSENT: Signature = (0, 0, 0)
+
+log = logging.getLogger(__name__)
+
+
+class JsonFile(Generic[T]):
+    """One file. `decode` turns its document into what readers see, and raises LLMHostError for what it cannot use.
+
+    The file has mode 0600 and carries a `version`. It is never overwritten while it cannot be parsed.
+    """
+
+    def __init__(self, path: Path, decode: Callable[[Document], T]) -> None:
+        self.path = path
+        self._decode = decode
+        self._signature: Signature | None = None
+        self._value: T = decode({})
+
+    def signature(self) -> Signature:
+        """What changes whenever the file does: modification time in ns, size, inode."""
+        try:
+            stat = os.stat(self.path)
+        except FileNotFoundError:
+            return ABSENT
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def current(self) -> T:
+        """The file's present value; while it cannot be parsed, the last good one (logged once a change)."""
+        signature = self.signature()
+        if signature != self._signature:
+            self._signature = signature
+            try:
+                self._value = self.load()
+            except ConsoleError as error:
+                log.error('%s Serving the last good copy.', error)
+        return self._value
+
+    def load(self) -> T:
+        """The file's present value. Raises CorruptFileError, or what `decode` raises."""
+        return self._decode(self._read())
+
+    def update(self, change: Callable[[Document], None]) -> None:
+        """Let `change` edit the document in place, under the lock; nothing is written when it raises."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with FileLock(f'{self.path}.lock', timeout=LOCK_TIMEOUT, poll_interval=LOCK_POLL, mode=0o600):
+                document = self._read()
+                change(document)
+                self._decode(document)
+                self._write(document)
+        except Timeout as error:
+            raise ConsoleError(f'{self.path} is locked by another process for over {LOCK_TIMEOUT:.0f} s.') from error
+
+    def _read(self) -> Document:
+        try:
+            text = self.path.read_text('utf-8')
+        except FileNotFoundError:
+            return {}
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(self.path, f'not UTF-8 text (byte {error.start})') from error
+        try:
+            document = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise CorruptFileError(self.path, f'not valid JSON: {error.msg}', error.lineno, error.colno) from error
+        if not isinstance(document, dict):
+            raise CorruptFileError(self.path, 'not a JSON object')
+        if isinstance(document.get('version'), int) and document['version'] > VERSION:
+            raise CorruptFileError(self.path, f'written by a newer llmhost (version {document["version"]})')
+        return document
+
+    def _write(self, document: Document) -> None:
+        document['version'] = VERSION
+        for left_over in self.path.parent.glob(f'.{self.path.name}.*.tmp'):
+            left_over.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f'.{self.path.name}.', suffix='.tmp', dir=self.path.parent)
+        try:
+            with os.fdopen(descriptor, 'w', encoding='utf-8') as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write('\n')
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise

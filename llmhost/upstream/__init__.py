@@ -1,0 +1,1 @@
+"""Calls to model servers: sessions, connections, events."""
