@@ -23,21 +23,24 @@ class Metrics:
     def __init__(self, observe: Callable[[], Iterable[Sample]], shared_folder: str | None = None) -> None:
         self._shared_folder = shared_folder
         self._registry = CollectorRegistry()
+        registry = self._registry
         self._requests = Counter(
-            'llmhost_requests_total', 'Requests answered.', ('task', 'server', 'status'), registry=self._registry)
+            'llmhost_requests_total', 'Requests answered.', ('task', 'server', 'status'), registry=registry)
         self._seconds = Histogram(
-            'llmhost_request_seconds', 'From the request to the end of its answer.', ('task',), SECONDS, self._registry)
+            'llmhost_request_seconds', 'From the request to the end of its answer.', ('task',), registry=registry,
+            buckets=SECONDS)
         self._first = Histogram(
-            'llmhost_first_event_seconds', 'From a streaming request to its first event.', ('task',), SECONDS, self._registry)
+            'llmhost_first_event_seconds', 'From a streaming request to its first event.', ('task',), registry=registry,
+            buckets=SECONDS)
         self._queued = Histogram(
-            'llmhost_queue_seconds', 'Waiting for a turn.', (), QUEUE_SECONDS, self._registry)
+            'llmhost_queue_seconds', 'Waiting for a turn.', registry=registry, buckets=QUEUE_SECONDS)
         self._tokens = Counter(
-            'llmhost_tokens_total', 'Tokens, by direction.', ('server', 'direction'), registry=self._registry)
+            'llmhost_tokens_total', 'Tokens, by direction.', ('server', 'direction'), registry=registry)
         self._streams = Gauge(
-            'llmhost_open_streams', 'Streams under way.', (), registry=self._registry, multiprocess_mode='livesum')
+            'llmhost_open_streams', 'Streams under way.', registry=registry, multiprocess_mode='livesum')
         self._gone = Counter(
             'llmhost_clients_gone_total', 'Clients that left before their answer was complete.', ('task',),
-            registry=self._registry)
+            registry=registry)
         self._children: dict[tuple[str, ...], Counter] = {}
         self._observe = observe
 
@@ -66,7 +69,7 @@ class Metrics:
         """Everything in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
         registry = CollectorRegistry()
         if self._shared_folder:
-            MultiProcessCollector(registry, self._shared_folder)
+            MultiProcessCollector(registry, self._shared_folder)  # type: ignore[no-untyped-call]
         else:
             registry.register(_Copied(self._registry))
         registry.register(_Observed(self._observe))

@@ -2,24 +2,30 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from llmhost.config import Config
-from llmhost.gateway.access import Access
+from llmhost.gateway.access import Access, may_use
 from llmhost.gateway.attempts import Attempts
-from llmhost.gateway.completions import Completions
-from llmhost.gateway.console import Console
+from llmhost.gateway.call import Call
+from llmhost.gateway.completions import Completions, Order
+from llmhost.gateway.console import Console, provider_names
+from llmhost.gateway.embedded import Embedded
 from llmhost.gateway.limits import Limiter
 from llmhost.gateway.models import Models
 from llmhost.gateway.rerank import Reranker
 from llmhost.gateway.routing import Router
 from llmhost.hostlink import HostLink
 from llmhost.metrics import Metrics, Sample
-from llmhost.schemas import load_key, load_server
-from llmhost.storage.keys import KeyStore
-from llmhost.storage.servers import ServerRegistry
+from llmhost.schemas import RerankRequest, load_key, load_server
+from llmhost.storage.keys import Key, KeyStore
+from llmhost.storage.servers import Server, ServerRegistry
 from llmhost.storage.slots import SharedSlots
-from llmhost.storage.status import UP, StatusFile
+from llmhost.storage.status import UP, ServerStatus, StatusFile
 from llmhost.upstream.sessions import UpstreamSession
+
+__all__ = ['Call', 'Config', 'Key', 'Order', 'RerankRequest', 'Server', 'ServerStatus', 'Services', 'may_use',
+           'provider_names']
 
 CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
 
@@ -64,6 +70,16 @@ class Services:
     def console(self) -> Console:
         return Console(self.registry, self.status, self.http_session, self.hostlink, self.config)
 
+    @cached_property
+    def embedded(self) -> Embedded:
+        return Embedded(self.console, self.config.data_dir / 'models')
+
+    def describe_health(self) -> dict[str, Any]:
+        """Whether the host answers, and every server as last seen."""
+        servers = {server.name: _health_of(state) for server, state in self.console.all()}
+        host_up = self.hostlink.is_up()
+        return {'status': 'ok' if host_up else 'degraded', 'host': 'up' if host_up else 'down', 'servers': servers}
+
     def close(self) -> None:
         """Give back what the operating system lent."""
         self.http_session.close()
@@ -79,3 +95,7 @@ class Services:
         for name in self.registry.current():
             up = float(status.of(name).state == UP)
             yield 'llmhost_server_up', 'Whether the server answered its last probe.', {'server': name}, up
+
+
+def _health_of(status: ServerStatus) -> dict[str, Any]:
+    return {'state': status.state, 'since': status.since, 'error': status.error, 'models': len(status.models)}

@@ -1,7 +1,7 @@
 """Asking one server after the other, until one answers.
 
-Everything that waits is a generator: it yields None each time `tick` seconds passed in silence, so that a stream can be kept alive
-while it queues, while a model loads and while the upstream thinks. Who needs no keep-alives drains it (`drain`).
+Everything that waits is a generator: it yields None each time `tick` seconds passed in silence, so that a stream can be kept
+alive while it queues, while a model loads and while the upstream thinks. Who needs no keep-alives drains it (`drain`).
 """
 
 import time
@@ -9,8 +9,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import orjson
+
 from llmhost.config import Config
 from llmhost.errors import (
+    BadRequestError,
     UnavailableError,
     UpstreamBrokenError,
     UpstreamConnectError,
@@ -91,7 +94,7 @@ class Attempts:
     def iter_open(self, ask: Ask, candidate: Candidate) -> Waiting[Exchange]:
         """An exchange whose head has come with a status below 300. Raises UpstreamError for every other."""
         began = time.perf_counter()
-        body = ask.build(candidate)
+        body = build_body(ask, candidate)
         url = yield from self._iter_url(candidate, ask.tick)
         try:
             try:
@@ -151,6 +154,14 @@ class Attempts:
         """A server that failed is asked last for a while; as long as it said itself, where it did."""
         if isinstance(error, UnavailableError) or is_worth_another(error):
             self.router.cool(candidate.name, min(error.retry_after or COOL_SECONDS, COOL_LIMIT))
+
+
+def build_body(ask: Ask, candidate: Candidate) -> bytes:
+    """The candidate's request body. Raises BadRequestError for what can be read but not written again."""
+    try:
+        return ask.build(candidate)
+    except orjson.JSONEncodeError as error:
+        raise BadRequestError('The JSON body is nested too deeply to be passed on.') from error
 
 
 def refusal(exchange: Exchange, candidate: Candidate) -> UpstreamError:

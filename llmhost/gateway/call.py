@@ -20,6 +20,8 @@ class Call:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     answering: bool = False
+    error: str | None = None
+    line: tuple[str, str] = ('', '')
     started: float = field(default_factory=time.perf_counter)
 
     def elapsed(self) -> float:

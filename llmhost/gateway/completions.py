@@ -1,7 +1,7 @@
 """Completions and embeddings, whole and streamed."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Completions:
         """One request to one server, outside the limits: its answer parsed, and its bytes. Raises UpstreamError."""
         return drain(self._iter_answer(Ask(call, task, lambda _: body, self._config.read_timeout), candidate))
 
-    def stream(self, order: Order) -> Iterator[bytes | None]:
+    def stream(self, order: Order) -> Generator[bytes | None, None, object]:
         """The answer's events as bytes to send, or None after each `keepalive_interval` of silence.
 
         Raises LLMHostError while `order.call.answering` is false. Close it, and all it holds is given back.
@@ -119,8 +119,10 @@ class Completions:
             return
         heard = sent = time.monotonic()
         while not stream.ended:
+            asked = time.monotonic()
             data = self._read(exchange, stream, tick)
             now = time.monotonic()
+            order.call.upstream += now - asked
             if data:
                 heard = now
                 events = stream.feed(data)
@@ -230,4 +232,3 @@ def mend(task: str, document: Document, candidate: Candidate) -> bool:
         return provider.parse_completion(document, task)
     except UNREADABLE as error:
         raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is no {task}.") from error
-

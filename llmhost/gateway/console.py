@@ -10,7 +10,7 @@ import orjson
 from llmhost.config import Config
 from llmhost.errors import RegistryError, UnavailableError, UpstreamError
 from llmhost.hostlink import HostLink
-from llmhost.providers import PROVIDERS, guess_provider, provider_named
+from llmhost.providers import MANAGED, PROVIDERS, guess_provider, provider_named
 from llmhost.schemas import load_server
 from llmhost.storage.servers import Server, ServerRegistry, Servers, duplicate, server_from
 from llmhost.storage.status import DISABLED, ServerStatus, StatusFile
@@ -35,10 +35,9 @@ class Console:
     def build(self, **fields: Any) -> Server:
         """A server from what a person typed; the provider is guessed from the URL where none was named."""
         document = {name: value for name, value in fields.items() if value not in (None, (), {})}
-        if document.get('provider'):
-            provider_named(document['provider'])
-        else:
-            document['provider'] = guess_provider(document.get('url', '')).name
+        if not document.get('provider'):
+            document['provider'] = MANAGED if 'gguf' in document else guess_provider(document.get('url', '')).name
+        provider_named(document['provider'])
         return server_from(load_server({**document, 'models': list(document.get('models', ()))}))
 
     def add(self, server: Server, check: bool) -> list[str]:
@@ -95,7 +94,7 @@ class Console:
         except orjson.JSONDecodeError as error:
             raise RegistryError(f'{url} does not answer as a model server: its model list is not JSON. {HINT}') from error
 
-    def list(self) -> list[tuple[Server, ServerStatus]]:
+    def all(self) -> list[tuple[Server, ServerStatus]]:
         """Every server and its state as last seen."""
         status = self._status.current()
         return [(server, seen(server, status.of(name))) for name, server in self._registry.list().items()]

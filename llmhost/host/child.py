@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Child:
-    """A running process. `pid` is the server's own; its group dies with the guard, and the guard with this process."""
+    """A running process. `pid` is the server's own; its group dies with the guard, and the guard with this process.
+
+    `ended` is done when all of it is gone; its result is the exit status, 128 + n for signal n.
+    """
 
     def __init__(self, guard: Process, line: socket.socket, log_path: Path, log_start: int) -> None:
         self._guard = guard
@@ -38,40 +41,38 @@ class Child:
         self._log_path = log_path
         self._log_start = log_start
         self.pid = 0
+        self.ended = asyncio.create_task(self._wait())
 
     @classmethod
     async def start(cls, argv: Sequence[str], environment: Mapping[str, str], log_path: Path) -> 'Child':
-        """Start `argv` (a program that cannot be run shows in `wait` and `tail`). Raises UnavailableError."""
+        """Start `argv`; a program that cannot be run ends at once with status 127. Raises UnavailableError."""
         line, guards_end = socket.socketpair()
         line.setblocking(False)
         try:
             with guards_end, open_log(log_path) as file:
-                start = file.tell()
-                guard = await asyncio.create_subprocess_exec(
-                    sys.executable, '-I', '-S', str(GUARD), '--', *argv,
-                    stdin=guards_end, stdout=file, stderr=STDOUT, env=dict(environment), start_new_session=True,
-                )
+                guard = await _start_guard(argv, environment, guards_end, file)
+                child = cls(guard, line, log_path, file.tell())
         except (OSError, ValueError) as error:
             line.close()
             raise UnavailableError(f'It cannot be started: {getattr(error, "strerror", None) or error}.') from error
-        child = cls(guard, line, log_path, start)
-        try:
-            await child._read_pid()
         except BaseException:
-            await child.stop()
+            line.close()
             raise
+        await child._read_pid()
         return child
 
     async def _read_pid(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            text = await asyncio.wait_for(loop.sock_recv(self._line, 64), BOOT_TIMEOUT)
-            self.pid = int(text)
+            self.pid = int(await asyncio.wait_for(loop.sock_recv(self._line, 64), BOOT_TIMEOUT))
         except (TimeoutError, OSError, ValueError) as error:
+            await self.stop()
             raise UnavailableError('It cannot be started: its guard does not answer.') from error
+        except BaseException:
+            await self.stop()
+            raise
 
-    async def wait(self) -> int:
-        """Until the process has ended, and all of its group with it; returns the exit status, 128 + n for signal n."""
+    async def _wait(self) -> int:
         status = await self._guard.wait()
         if status < 0:  # the guard itself was killed: do its duty
             self._kill_group()
@@ -79,40 +80,42 @@ class Child:
         return status
 
     async def stop(self) -> None:
-        """TERM, and after a while KILL, for the whole group; returns when it is gone. Nothing happens to an ended one."""
-        try:
-            if self._guard.returncode is None:
-                with suppress(ProcessLookupError):
-                    self._guard.send_signal(signal.SIGTERM)
-                await self._wait_or_kill()
-        finally:
-            self._line.close()
+        """TERM, and after a while KILL, for the whole group; returns when it is gone."""
+        for kill, timeout in ((self._terminate, TERM_TIMEOUT), (self._kill_group, KILL_TIMEOUT), (self._kill_guard, None)):
+            if not self.ended.done():
+                kill()
+                await asyncio.wait({self.ended}, timeout=timeout)
 
-    async def _wait_or_kill(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.wait(), TERM_TIMEOUT)
-            return
-        self._kill_group()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.wait(), KILL_TIMEOUT)
-            return
-        log.warning('The guard of process %d does not end; killing it.', self.pid)
-        self._guard.kill()
-        await self.wait()
+    def _terminate(self) -> None:
+        with suppress(ProcessLookupError):
+            self._guard.send_signal(signal.SIGTERM)
 
     def _kill_group(self) -> None:
         if self.pid:
-            with suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
                 os.killpg(self.pid, signal.SIGKILL)
 
+    def _kill_guard(self) -> None:
+        log.warning('The guard of process %d does not end; killing it.', self.pid)
+        with suppress(ProcessLookupError):
+            self._guard.kill()
+
     def tail(self) -> str:
-        """The last few lines of what it has written, on one line."""
+        """The last few lines of what it has written, as one."""
         with open(self._log_path, 'rb') as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - TAIL_BYTES, self._log_start if self._log_start <= size else 0))
+            start = self._log_start if self._log_start <= size else 0
+            file.seek(max(start, size - TAIL_BYTES))
             text = file.read().decode('utf-8', 'replace')
         lines = [ESCAPES.sub('', line).strip() for line in text.splitlines()]
         return ' | '.join([line for line in lines if line][-TAIL_LINES:])[-TAIL_CHARACTERS:]
+
+
+async def _start_guard(argv: Sequence[str], environment: Mapping[str, str], line: socket.socket, file: BinaryIO) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, '-I', '-S', str(GUARD), '--', *argv,
+        stdin=line, stdout=file, stderr=STDOUT, env=dict(environment), start_new_session=True,
+    )
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -12,6 +12,8 @@ LOADING = 'loading'
 DOWN = 'down'
 MISCONFIGURED = 'misconfigured'
 DISABLED = 'disabled'
+STOPPED = 'stopped'
+"""A managed server at rest: it starts on demand."""
 UNKNOWN = 'unknown'
 
 

@@ -1,0 +1,144 @@
+"""From a request to its answer, the same for every task: authenticate, read, validate, ask, answer, log."""
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from socket import SHUT_RDWR
+from typing import Any
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from llmhost.api.departures import ClientGoneError, Departures, Watch
+from llmhost.api.errors import INTERNAL, error_response, from_http
+from llmhost.api.event_stream import Events, EventStream
+from llmhost.api.request_log import finish
+from llmhost.errors import LLMHostError, UnavailableError, UnknownModelError
+from llmhost.schemas import decode_body
+from llmhost.services import Call, Key, Services, may_use
+
+log = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499
+LINGER_SECONDS = 1.0
+LINGER_READS = 64
+SANE_ID = re.compile(r'[A-Za-z0-9._:-]{1,128}').fullmatch
+STREAM_HEADERS = (('Cache-Control', 'no-cache'), ('X-Accel-Buffering', 'no'))
+
+Payload = dict[str, Any]
+Produce = Callable[[Services, Call, Payload, bytes], bytes | Events]
+
+
+def services() -> Services:
+    """The services of the application that serves this request."""
+    found: Services = current_app.extensions['llmhost']
+    return found
+
+
+def identify() -> Key | None:
+    """Whose request this is. Raises AuthenticationError."""
+    return services().access.identify(_presented_key())
+
+
+def answer(task: str, produce: Produce) -> Response:
+    """Answer a request for `task`: `produce` gives a body, or the events of a stream. Errors become OpenAI's object."""
+    parts = services()
+    departures: Departures = current_app.extensions['llmhost.departures']
+    watch = departures.watch(request.environ)
+    call = Call(_request_id(), task, line=(request.method, request.path))
+    try:
+        with watch:
+            produced = produce(parts, call, *_read(call))
+            if not isinstance(produced, bytes):
+                return _described(_open_stream(parts, call, produced, watch), call)
+            response = Response(produced, 200, content_type='application/json')
+    except ClientGoneError:
+        parts.metrics.count_client_gone(task)
+        response = Response(status=CLIENT_CLOSED_REQUEST)
+    except (LLMHostError, HTTPException) as error:
+        response = _refuse(call, error)
+    except Exception:  # the last resort: a defect must not take the connection down with it
+        log.exception('A defect, answered with 500 (request %s).', call.request_id)
+        response = _refuse(call, INTERNAL)
+    watch.close()
+    finish(parts, call, response.status_code)
+    return _described(response, call)
+
+
+def _refuse(call: Call, error: LLMHostError | HTTPException) -> Response:
+    fault = from_http(error) if isinstance(error, HTTPException) else error
+    call.error = fault.code or fault.type
+    response = error_response(fault)
+    if isinstance(error, RequestEntityTooLarge):
+        response.call_on_close(partial(hang_up, request.environ))
+    return response
+
+
+def _read(call: Call) -> tuple[Payload, bytes]:
+    """The request's body, parsed; its key is checked before it is read."""
+    key = identify()
+    call.key_name = key.name if key else None
+    body = request.get_data(cache=False)
+    payload = decode_body(body)
+    model = payload.get('model')
+    if isinstance(model, str):
+        call.model = model
+        if not may_use(key, model):
+            raise UnknownModelError(f"The model '{model[:200]}' does not exist or you do not have access to it.")
+    return payload, body
+
+
+def _request_id() -> str:
+    """The client's own id where it is fit to be put into headers and logs."""
+    own = request.headers.get('X-Request-Id', '')
+    return own if SANE_ID(own) else f'req_{secrets.token_hex(16)}'
+
+
+def _presented_key() -> str | None:
+    """The key of `Authorization: Bearer`, or of `x-api-key` as Anthropic's clients send it."""
+    scheme, _, token = request.headers.get('Authorization', '').partition(' ')
+    if scheme.lower() == 'bearer' and token.strip():
+        return token.strip()
+    return request.headers.get('X-Api-Key')
+
+
+def _described(response: Response, call: Call) -> Response:
+    """The answer with the headers that tell how it came about."""
+    headers = response.headers
+    headers['X-Request-Id'] = call.request_id
+    if call.server:
+        headers['X-Llmhost-Server'] = call.server
+        headers['X-Llmhost-Attempts'] = str(call.attempts)
+        headers['X-Llmhost-Queue-Ms'] = f'{call.queued * 1000:.2f}'
+        headers['X-Llmhost-Overhead-Ms'] = f'{call.overhead() * 1000:.2f}'
+    return response
+
+
+def _open_stream(parts: Services, call: Call, events: Events, watch: Watch) -> Response:
+    """Wait for the first event, or for a first silence, before answering 200: until then an error has its own status."""
+    try:
+        first = next(events)
+    except StopIteration:
+        raise UnavailableError('The model server sent an empty stream.') from None
+    stream = EventStream(parts, call, first, events, watch)
+    return Response(stream, 200, STREAM_HEADERS, content_type='text/event-stream; charset=utf-8')
+
+
+def hang_up(environ: dict[str, Any]) -> None:
+    """End a connection whose client may still be sending a body nobody will read.
+
+    A little of it is taken in first: closing at once would make the client's system throw the answer away (RFC 9112 §9.6).
+    """
+    connection = environ.get('gunicorn.socket')
+    if connection is None:
+        return
+    with suppress(OSError):
+        connection.settimeout(LINGER_SECONDS)
+        for _ in range(LINGER_READS):
+            if not connection.recv(65536):
+                break
+    with suppress(OSError):
+        connection.shutdown(SHUT_RDWR)

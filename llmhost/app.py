@@ -1,0 +1,24 @@
+"""The application factory, and the `llmhost` command."""
+
+from flask import Flask
+from flask.cli import FlaskGroup
+
+from llmhost import api, cli, serving
+from llmhost.config import Config, load_config
+from llmhost.services import Services
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The application, wired. Without `config`, settings come from the environment. Raises ConfigurationError."""
+    services = Services(config or load_config())
+    app = Flask('llmhost', static_folder=None)
+    app.extensions['llmhost'] = services
+    api.register(app, services)
+    cli.register(app)
+    serving.start_host_under_flask_run(services.config)
+    return app
+
+
+def main() -> None:
+    """The installed `llmhost` command: the same commands as `flask` in the checkout."""
+    FlaskGroup(create_app=create_app, help='One OpenAI-compatible address for every model server.')()

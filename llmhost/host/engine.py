@@ -1,0 +1,189 @@
+"""One managed server: started on demand, ready or failed, restarted when it dies, stopped when asked."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from llmhost.errors import UnavailableError
+from llmhost.host.backoff import Backoff
+from llmhost.host.child import Child, rotate_log
+from llmhost.host.launch import Launch
+from llmhost.host.ports import LOOPBACK, free_port, is_taken
+from llmhost.host.readiness import until_ready
+from llmhost.storage.status import DOWN, LOADING, UP
+
+FIRST_PAUSE, LAST_PAUSE = 0.2, 30.0
+PATIENCE = 2.0
+HEALTHY_AFTER = 60.0
+PORT_TRIES = 3
+LOG_INTERVAL = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Report(Protocol):
+    """Told of every change of state."""
+
+    def __call__(self, state: str, *, error: str | None = None, url: str | None = None, pid: int | None = None) -> None: ...
+
+
+class PortTakenError(UnavailableError):
+    """Another process took the port before the child did."""
+
+
+class Engine:
+    """One managed server. A single task lives from the first `ensure` on; all who ask share its present attempt.
+
+    Once it was ready it is kept running. One that never was is tried again only when asked, and not more often than the
+    backoff allows. `after` has to be done first: the stop of the process this one replaces.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        launch: Callable[[], Launch],
+        log_path: Path,
+        *,
+        start_timeout: float,
+        report: Report,
+        after: asyncio.Task[None] | None = None,
+    ) -> None:
+        self._name = name
+        self._launch = launch
+        self._log_path = log_path
+        self._start_timeout = start_timeout
+        self._report = report
+        self._after = after
+        self._backoff = Backoff(FIRST_PAUSE, LAST_PAUSE)
+        self._task: asyncio.Task[None] | None = None
+        self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._last_error = ''
+        self.wanted = False
+        """Whether it was ready before, and so is to be kept running."""
+
+    async def ensure(self) -> str:
+        """Its URL, once it is ready. Raises UnavailableError with the reason it is not; a caller may be cancelled freely."""
+        pause = self._backoff.remaining()
+        if pause > PATIENCE:
+            raise UnavailableError(self._last_error, code='server_not_started', retry_after=pause)
+        self.begin()
+        return await asyncio.shield(self._outcome)
+
+    def begin(self) -> None:
+        """Start it, if it is not running or starting."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._keep_running(), name=f'engine {self._name}')
+            self._task.add_done_callback(self._finish)
+
+    async def stop(self) -> None:
+        """Stop the process and wait until it is gone. Those who wait for it are told; nothing is reported."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        self._fail_waiters(f"'{self._name}' was stopped.")
+
+    async def _keep_running(self) -> None:
+        if self._after is not None:
+            await asyncio.wait({self._after})
+        while True:
+            await asyncio.sleep(self._backoff.remaining())
+            await self._live()
+            if not self.wanted:
+                return
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("'%s' is not looked after any more.", self._name, exc_info=error)
+            self._fail(f"'{self._name}' failed: {type(error).__name__}.")
+
+    async def _live(self) -> None:
+        """One life of the process."""
+        try:
+            child, url = await self._bring_up()
+        except UnavailableError as error:
+            self._fail(f"'{self._name}' did not start: {error}")
+            return
+        try:
+            began = time.monotonic()
+            self._come_up(child, url)
+            status = await self._until_ended(child)
+            if time.monotonic() - began > HEALTHY_AFTER:
+                self._backoff.reset()
+            self._outcome = asyncio.get_running_loop().create_future()
+            self._fail(f"'{self._name}' ended {_cause(status)}: {child.tail()}")
+        finally:
+            await child.stop()
+
+    def _come_up(self, child: Child, url: str) -> None:
+        log.info("'%s' is ready at %s (process %d).", self._name, url, child.pid)
+        self.wanted = True
+        self._outcome.set_result(url)
+        self._report(UP, url=url, pid=child.pid)
+
+    def _fail(self, reason: str) -> None:
+        log.warning('%s', reason)
+        self._last_error = reason
+        self._backoff.fail()
+        self._report(DOWN, error=reason)
+        self._fail_waiters(reason)
+
+    def _fail_waiters(self, reason: str) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(UnavailableError(reason, code='server_not_started'))
+            self._outcome.exception()  # seen: perhaps nobody waits
+        self._outcome = asyncio.get_running_loop().create_future()
+
+    async def _bring_up(self) -> tuple[Child, str]:
+        """A child that is ready, and its URL. Raises UnavailableError."""
+        launch = self._launch()
+        for _ in range(PORT_TRIES):
+            try:
+                return await self._bring_up_on(free_port(), launch)
+            except PortTakenError:
+                continue
+            except OSError as error:  # no descriptors, no memory, a full disk
+                raise UnavailableError(f'{error.strerror or error}.') from error
+        raise UnavailableError('No free port was found.')
+
+    async def _bring_up_on(self, port: int, launch: Launch) -> tuple[Child, str]:
+        url = f'http://{LOOPBACK}:{port}'
+        child = await Child.start(launch.on(port), launch.environment, self._log_path)
+        try:
+            self._report(LOADING, pid=child.pid)
+            await self._until_ready(child, url, launch)
+        except BaseException as error:
+            await child.stop()
+            if isinstance(error, UnavailableError) and is_taken(port):
+                raise PortTakenError('Its port was taken.') from error
+            raise
+        return child, url
+
+    async def _until_ready(self, child: Child, url: str, launch: Launch) -> None:
+        ready = asyncio.create_task(until_ready(url, all_of=launch.all_of, any_of=launch.any_of))
+        try:
+            await asyncio.wait({ready, child.ended}, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED)
+            if child.ended.done():
+                raise UnavailableError(f'It ended {_cause(child.ended.result())}: {child.tail()}')
+            if not ready.done():
+                raise UnavailableError(f'It was not ready within {self._start_timeout:g} s: {child.tail()}')
+            await ready
+        finally:
+            ready.cancel()
+            await asyncio.wait({ready})
+
+    async def _until_ended(self, child: Child) -> int:
+        """Waits for the child's end, and keeps its log short meanwhile."""
+        while not child.ended.done():
+            await asyncio.wait({child.ended}, timeout=LOG_INTERVAL)
+            await asyncio.to_thread(rotate_log, self._log_path)
+        return child.ended.result()
+
+
+def _cause(status: int) -> str:
+    if status < 0:
+        return 'because its guard was killed'
+    return f'by signal {status - 128}' if status > 128 else f'with status {status}'

@@ -1,0 +1,173 @@
+"""One look at one server: a cheap GET, and what its answer means. Never a completion."""
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import orjson
+
+from llmhost.errors import RegistryError, UpstreamBrokenError
+from llmhost.providers import Provider, provider_named
+from llmhost.storage.servers import Server
+from llmhost.storage.status import DOWN, LOADING, MISCONFIGURED, UP
+
+BODY_LIMIT_BYTES = 16_000_000
+MESSAGE_LIMIT = 200
+SECRET_MIN_LENGTH = 4
+NO_MODEL_LIST = frozenset({404, 405, 501})
+CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a probe saw; `models` is None when the server did not list them."""
+
+    state: str
+    error: str | None = None
+    models: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def open_client(timeout: float, variables: Mapping[str, str]) -> httpx2.AsyncClient:
+    """A client for probes: the system's proxies, and the certificates that requests would trust."""
+    bundle = next((variables[name] for name in CA_VARIABLES if variables.get(name)), None)
+    return httpx2.AsyncClient(timeout=timeout, verify=_trust(bundle) if bundle else True)
+
+
+def _trust(bundle: str) -> ssl.SSLContext:
+    return ssl.create_default_context(capath=bundle) if os.path.isdir(bundle) else ssl.create_default_context(cafile=bundle)
+
+
+async def look(client: httpx2.AsyncClient, server: Server, variables: Mapping[str, str], timeout: float) -> Seen:
+    """The state of an unmanaged server. The error in it never holds a key or a header's value."""
+    key = server.key(variables)
+    if server.api_key_env and key is None:
+        return Seen(MISCONFIGURED, f'The variable {server.api_key_env}, which holds its key, is not set.')
+    try:
+        provider = provider_named(server.provider)
+        headers = {**provider.auth_headers(key), **server.headers}
+        answer = await _get(client, provider.models_url(server.url or ''), headers)
+    except RegistryError as error:
+        return Seen(MISCONFIGURED, str(error))
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+        return Seen(DOWN, _reason(error, timeout))
+    return _without_secrets(_judge(provider, server, answer), [key, *headers.values()])
+
+
+async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> Answer:
+    body = bytearray()
+    async with client.stream('GET', url, headers=headers) as response:
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > BODY_LIMIT_BYTES:
+                raise httpx2.DecodingError('too long')
+        return Answer(response.status_code, response.headers, bytes(body))
+
+
+def _judge(provider: Provider, server: Server, answer: Answer) -> Seen:
+    status = answer.status
+    if status in (401, 403):
+        has_key = server.api_key or server.api_key_env
+        return Seen(MISCONFIGURED, f'It {"refuses the API key" if has_key else "wants an API key"} (status {status}).')
+    if status in NO_MODEL_LIST and server.models:
+        return Seen(UP, models=[provider.parse_model({'id': model}) for model in server.models])
+    if status == 429:
+        return Seen(UP, 'It limits how often its models may be listed (status 429).')
+    if 300 <= status < 400:
+        return Seen(DOWN, f'It redirects elsewhere (status {status}): is the URL right?')
+    if status >= 400:
+        return _failed(provider, answer)
+    return _listed(provider, answer)
+
+
+def _failed(provider: Provider, answer: Answer) -> Seen:
+    message = provider.parse_error(answer.status, answer.headers, answer.body).message
+    if answer.status == 503 and 'loading' in message.lower():
+        return Seen(LOADING, message)
+    if answer.status in NO_MODEL_LIST:
+        return Seen(DOWN, f'It has no model list there (status {answer.status}): is the URL right, or name its models.')
+    return Seen(DOWN, f'It answers with status {answer.status}: {message}')
+
+
+def _listed(provider: Provider, answer: Answer) -> Seen:
+    try:
+        document = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        kind = answer.headers.get('content-type', 'no type').partition(';')[0]
+        return Seen(DOWN, f'It answers with something that is not JSON ({kind}): is the URL right?')
+    if (hidden := provider.hidden_error(document)) is not None:
+        return Seen(DOWN, f'It answers with an error: {hidden.message}')
+    try:
+        return Seen(UP, models=provider.parse_models(document))
+    except UpstreamBrokenError as error:
+        return Seen(DOWN, str(error))
+
+
+def _without_secrets(seen: Seen, secrets: list[str | None]) -> Seen:
+    """Servers quote what they were sent: an error is cut short and loses every key and header value."""
+    error = seen.error
+    if error is None:
+        return seen
+    for secret in secrets:
+        for part in (secret or '').split():
+            if len(part) >= SECRET_MIN_LENGTH:
+                error = error.replace(part, '***')
+    return Seen(seen.state, error[:MESSAGE_LIMIT], seen.models)
+
+
+def _reason(error: Exception, timeout: float) -> str:
+    """Why there was no answer, in our own words: the libraries' texts may quote headers and URLs with passwords."""
+    match error:
+        case httpx2.ConnectTimeout():
+            return f'No connection within {timeout:g} s.'
+        case httpx2.TimeoutException():
+            return f'No answer within {timeout:g} s.'
+        case httpx2.ProxyError():
+            return 'The proxy set in the environment does not let it through.'
+        case httpx2.ConnectError():
+            return _connect_reason(error)
+        case httpx2.DecodingError():
+            return 'Its answer cannot be read.'
+        case httpx2.LocalProtocolError() | UnicodeError():
+            return 'Its key or one of its headers holds characters that cannot be sent.'
+        case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
+            return 'Its URL cannot be used.'
+        case httpx2.NetworkError() | httpx2.RemoteProtocolError():
+            return 'It broke the connection off.'
+    return f'It cannot be asked ({type(error).__name__}).'
+
+
+def _connect_reason(error: BaseException) -> str:
+    """The cause below the library's own errors."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f'Its certificate is not trusted: {cause.verify_message}.'
+        if isinstance(cause, ssl.SSLError):
+            return 'It does not speak TLS: is the URL http:// rather than https://?'
+        if isinstance(cause, socket.gaierror):
+            return 'Its host name is not known.'
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in errno.errorcode:
+            return f'{os.strerror(cause.errno)}.'
+    return 'It cannot be reached.'
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                yield from _causes(part)
+        error = error.__cause__ or error.__context__

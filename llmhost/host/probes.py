@@ -1,0 +1,94 @@
+"""Follows the health of every unmanaged server."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import httpx2
+
+from llmhost.config import Config
+from llmhost.host.backoff import Backoff
+from llmhost.host.board import StatusBoard
+from llmhost.host.probe import look, open_client
+from llmhost.storage.servers import Server
+from llmhost.storage.status import DOWN, LOADING, ServerStatus
+
+Servers = Mapping[str, Server]
+
+TIMEOUT = 5.0
+AT_ONCE = 16
+JITTER = 0.1
+LOADING_PAUSE = 1.0
+DOWN_FIRST_PAUSE, DOWN_LAST_PAUSE = 2.0, 8.0
+"""A server that is down is asked again sooner than a healthy one, then four times slower; its return shows within 10 s."""
+
+
+class Probes:
+    """One task for each enabled unmanaged server, at most `AT_ONCE` of them asking at a time."""
+
+    def __init__(self, config: Config, board: StatusBoard) -> None:
+        self._config = config
+        self._board = board
+        self._servers: dict[str, Server] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._client: httpx2.AsyncClient | None = None
+        self._open = AsyncExitStack()
+
+    def follow(self, servers: Servers) -> None:
+        """Take over the registry's new state: what is new or changed is probed at once."""
+        probed = {name: server for name, server in servers.items() if server.enabled and not server.managed}
+        for name in [name for name, server in self._servers.items() if probed.get(name) != server]:
+            self._tasks.pop(name).cancel()
+            if name in probed and _place_of(probed[name]) != _place_of(self._servers[name]):
+                self._board.forget(name)
+        for name, server in probed.items():
+            if name not in self._tasks:
+                self._tasks[name] = asyncio.create_task(self._keep_probing(server), name=f'probe {name}')
+        self._servers = probed
+
+    async def probe(self, name: str) -> ServerStatus:
+        """Look now, beside the regular probes; the server's new status."""
+        await self._look(self._servers[name])
+        return self._board.of(name)
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._open.aclose()
+
+    async def _keep_probing(self, server: Server) -> None:
+        down = Backoff(DOWN_FIRST_PAUSE, min(DOWN_LAST_PAUSE, self._config.probe_interval))
+        while True:
+            state = await self._look(server)
+            if state == DOWN:
+                down.fail()
+                pause = down.remaining()
+            else:
+                down.reset()
+                pause = LOADING_PAUSE if state == LOADING else self._config.probe_interval
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1))
+
+    async def _look(self, server: Server) -> str:
+        async with self._slots:
+            client = await self._opened()
+            seen = await look(client, server, self._config.variables, TIMEOUT)
+        if self._servers.get(server.name) is server:  # or else it was changed meanwhile, and this is of no use
+            self._board.put(server.name, seen.state, error=seen.error, models=seen.models)
+        return seen.state
+
+    async def _opened(self) -> httpx2.AsyncClient:
+        """The client, opened by the first probe: loading certificates takes a tenth of a second."""
+        if self._client is None:
+            self._client = open_client(TIMEOUT, self._config.variables)
+            await self._open.enter_async_context(self._client)
+        return self._client
+
+
+def _place_of(server: Server) -> tuple[object, ...]:
+    """What makes it another server, whose models and errors are not those seen before."""
+    return server.provider, server.url
