@@ -48,12 +48,21 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__('%(asctime)s %(levelname)s %(name)s %(message)s')
+        self._second = 0
+        self._time = ''
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, 'fields', None)
         if fields is not None:
-            record.msg = ' '.join(f'{name}={_plain(value)}' for name, value in fields.items() if value not in (None, ''))
+            record.msg = ' '.join([f'{name}={_plain(value)}' for name, value in fields.items() if value not in (None, '')])
         return super().format(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """The second is formatted once for all lines it sees."""
+        if int(record.created) != self._second:
+            self._second = int(record.created)
+            self._time = super().formatTime(record, '%Y-%m-%d %H:%M:%S')
+        return f'{self._time}.{int(record.msecs):03d}'
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,7 +82,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
-    text = str(value)
+    if not isinstance(value, str):
+        return str(value)
+    text = value
     return text if text.isprintable() and ' ' not in text and '"' not in text else orjson.dumps(text).decode()
 
 

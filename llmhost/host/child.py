@@ -50,8 +50,8 @@ class Child:
         line.setblocking(False)
         try:
             with guards_end, open_log(log_path) as file:
-                guard = await _start_guard(argv, environment, guards_end, file)
-                child = cls(guard, line, log_path, file.tell())
+                log_start = file.tell()  # the child's writing moves it
+                child = cls(await _start_guard(argv, environment, guards_end, file), line, log_path, log_start)
         except (OSError, ValueError) as error:
             line.close()
             raise UnavailableError(f'It cannot be started: {getattr(error, "strerror", None) or error}.') from error
@@ -114,7 +114,7 @@ class Child:
 async def _start_guard(argv: Sequence[str], environment: Mapping[str, str], line: socket.socket, file: BinaryIO) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, '-I', '-S', str(GUARD), '--', *argv,
-        stdin=line, stdout=file, stderr=STDOUT, env=dict(environment), start_new_session=True,
+        stdin=line.fileno(), stdout=file, stderr=STDOUT, env=dict(environment), start_new_session=True,
     )
 
 

@@ -110,11 +110,11 @@ class Engine:
         try:
             began = time.monotonic()
             self._come_up(child, url)
-            status = await self._until_ended(child)
+            await self._until_ended(child)
             if time.monotonic() - began > HEALTHY_AFTER:
                 self._backoff.reset()
             self._outcome = asyncio.get_running_loop().create_future()
-            self._fail(f"'{self._name}' ended {_cause(status)}: {child.tail()}")
+            self._fail(f"'{self._name}' {_end_of(child)}")
         finally:
             await child.stop()
 
@@ -167,23 +167,30 @@ class Engine:
         try:
             await asyncio.wait({ready, child.ended}, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED)
             if child.ended.done():
-                raise UnavailableError(f'It ended {_cause(child.ended.result())}: {child.tail()}')
+                raise UnavailableError(f'It {_end_of(child)}')
             if not ready.done():
-                raise UnavailableError(f'It was not ready within {self._start_timeout:g} s: {child.tail()}')
+                raise UnavailableError(f'It was not ready within {self._start_timeout:g} s{_last_words(child)}')
             await ready
         finally:
             ready.cancel()
             await asyncio.wait({ready})
 
-    async def _until_ended(self, child: Child) -> int:
+    async def _until_ended(self, child: Child) -> None:
         """Waits for the child's end, and keeps its log short meanwhile."""
         while not child.ended.done():
             await asyncio.wait({child.ended}, timeout=LOG_INTERVAL)
             await asyncio.to_thread(rotate_log, self._log_path)
-        return child.ended.result()
 
 
-def _cause(status: int) -> str:
+def _end_of(child: Child) -> str:
+    """How it ended, and its last words."""
+    status = child.ended.result()
     if status < 0:
-        return 'because its guard was killed'
-    return f'by signal {status - 128}' if status > 128 else f'with status {status}'
+        return 'was killed together with its guard.'
+    how = f'was ended by signal {status - 128}' if status > 128 else f'ended with status {status}'
+    return how + _last_words(child)
+
+
+def _last_words(child: Child) -> str:
+    words = child.tail()
+    return f': {words}' if words else ', and wrote nothing.'

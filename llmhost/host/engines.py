@@ -72,7 +72,7 @@ class Engines:
 
     def _report(self, name: str, state: str, **seen: Any) -> None:
         server = self._servers[name]
-        models = [{'id': model, 'created': 0, 'owned_by': 'llmhost'} for model in server.models or (name,)]
+        models = [{'id': model, 'created': 0, 'owned_by': name} for model in server.models or (name,)]
         self._board.put(name, state, models=models, **seen)
 
     def _in_background(self, stop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -58,9 +58,8 @@ def start(argv: list[str]) -> int:
 
 def linux_prctl() -> Callable[[int, int], object]:
     """prctl(2), looked up before the fork; elsewhere nothing."""
-    if sys.platform == 'linux':
-        return ctypes.CDLL(None).prctl
-    return lambda option, value: None
+    found: Callable[[int, int], object] = getattr(ctypes.CDLL(None), 'prctl', lambda option, value: None)
+    return found
 
 
 def run(argv: list[str]) -> NoReturn:

@@ -160,7 +160,7 @@ def _connect_reason(error: BaseException) -> str:
             return 'Its host name is not known.'
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in errno.errorcode:
-            return f'{os.strerror(cause.errno)}.'
+            return f'{os.strerror(cause.errno or 0)}.'
     return 'It cannot be reached.'
 
 

@@ -23,6 +23,8 @@ START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 
 log = logging.getLogger(__name__)
+for chatty in ('httpx2', 'uvicorn.error'):  # a line for each probe, and for what we say ourselves
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class HostThread:

@@ -162,7 +162,9 @@ class Exchange:
     def _send(self) -> None:
         assert self._connection is not None
         self._set_timeout(self._connect_timeout)
-        self._connection.sendall(self._request)
+        sent = self._connection.send(self._request)  # nearly always all of it, without sendall's bookkeeping under gevent
+        if sent < len(self._request):
+            self._connection.sendall(memoryview(self._request)[sent:])
 
     def _again(self, error: OSError | None) -> None:
         """Try once more on a new connection where a pooled one had gone stale; before the answer's first byte only."""
