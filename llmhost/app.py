@@ -1,22 +1,34 @@
 """The application factory, and the `llmhost` command."""
 
+import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
 from llmhost import api, cli, serving
 from llmhost.config import Config, load_config
+from llmhost.errors import ConfigurationError
 from llmhost.services import Services
 
 
 def create_app(config: Config | None = None) -> Flask:
     """The application, wired. Without `config`, settings come from the environment. Raises ConfigurationError."""
-    services = Services(config or load_config())
+    services = Services(config or _load_config())
     app = Flask('llmhost', static_folder=None)
     app.extensions['llmhost'] = services
     api.register(app, services)
     cli.register(app)
     serving.start_host_under_flask_run(services.config)
     return app
+
+
+def _load_config() -> Config:
+    """As `load_config`; under a command, a bad setting is one line on stderr and exit code 1."""
+    try:
+        return load_config()
+    except ConfigurationError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(error.message) from error
 
 
 def main() -> None:

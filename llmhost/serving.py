@@ -5,6 +5,7 @@ workers) nor prometheus_client (which looks at its environment when it is import
 """
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 import click
 
 from llmhost.config import Config, load_config
-from llmhost.errors import ConfigurationError
+from llmhost.errors import ConfigurationError, UnavailableError
 from llmhost.gateway.access import Access
 from llmhost.schemas import load_key, load_server
 from llmhost.storage.keys import KeyStore
@@ -24,6 +25,9 @@ METRICS_FOLDER = 'PROMETHEUS_MULTIPROC_DIR'
 WORKERS_LIMIT = 4
 GRACEFUL_TIMEOUT = 30
 HOST_GRACE = 5
+HOST_START_TIMEOUT = 10.0
+
+log = logging.getLogger(__name__)
 
 
 def gunicorn_settings(config: Config) -> dict[str, Any]:
@@ -110,8 +114,12 @@ def start_host_under_flask_run(config: Config) -> None:
     from llmhost.host.thread import HostThread  # heavy, and only this one command needs it here
 
     host = HostThread(config, load_server)
-    host.start(timeout=10)
-    atexit.register(host.stop, timeout=10)
+    try:
+        host.start(HOST_START_TIMEOUT)
+    except UnavailableError as error:  # such as: another llmhost runs the host for this data directory already
+        log.warning('%s Going on without a host of its own.', error)
+    else:
+        atexit.register(host.stop, HOST_START_TIMEOUT)
 
 
 def settings_from_environment() -> dict[str, Any]:

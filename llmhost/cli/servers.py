@@ -38,15 +38,13 @@ def settings(command: Command) -> Command:
         click.option('--api-key-env', metavar='VAR', help='The environment variable that holds its API key.'),
         click.option('--api-key-stdin', is_flag=True, help='Read its API key from standard input and store it (mode 0600).'),
         click.option('--header', 'headers', multiple=True, metavar='K=V', callback=parse_headers, help='Send this header too.'),
-        click.option('--max-concurrency', type=click.IntRange(1), metavar='N', help='Requests it may get at once.'),
         click.option('--priority', type=int, metavar='N', help='Among servers with the same model, higher is asked first.'),
         click.option('--timeout', type=click.FloatRange(0, min_open=True), metavar='S', help='Seconds it may be silent.'),
-        click.option('--idle-ttl', type=click.FloatRange(0), metavar='S', help='Managed: stop after S idle seconds.'),
         click.option('--context', type=click.IntRange(1), metavar='N', help='Managed: context length in tokens.'),
         click.option('--threads', type=click.IntRange(1), metavar='N', help='Managed: threads (default 1).'),
         click.option('--no-check', is_flag=True, help='Do not ask the server first whether it is there.'),
     )
-    for option in reversed(options):
+    for option in options[::-1]:
         command = option(command)
     return command
 
@@ -196,10 +194,8 @@ def describe(server: Server, status: ServerStatus) -> dict[str, Any]:
         'models': models or ([server.name] if server.managed else []),
         'api_key': 'stored' if server.api_key else f'from {server.api_key_env}' if server.api_key_env else None,
         'headers': sorted(server.headers),
-        'max_concurrency': server.max_concurrency,
         'priority': server.priority,
         'timeout': server.timeout,
-        'idle_ttl': server.idle_ttl,
         'context': server.context,
         'threads': server.threads,
         'health': status.state,

@@ -45,12 +45,16 @@ class Probes:
                 self._board.forget(name)
         for name, server in probed.items():
             if name not in self._tasks:
-                self._tasks[name] = asyncio.create_task(self._keep_probing(server), name=f'probe {name}')
+                self._keep(server)
         self._servers = probed
 
     async def probe(self, name: str) -> ServerStatus:
-        """Look now, beside the regular probes; the server's new status."""
-        await self._look(self._servers[name])
+        """Look now, and regularly from now on; the server's new status."""
+        server = self._servers[name]
+        state = await self._look(server)
+        if self._servers.get(name) is server:
+            self._tasks.pop(name).cancel()
+            self._keep(server, state)
         return self._board.of(name)
 
     async def close(self) -> None:
@@ -61,10 +65,14 @@ class Probes:
             await asyncio.wait(tasks)
         await self._open.aclose()
 
-    async def _keep_probing(self, server: Server) -> None:
+    def _keep(self, server: Server, state: str | None = None) -> None:
+        self._tasks[server.name] = asyncio.create_task(self._keep_probing(server, state), name=f'probe {server.name}')
+
+    async def _keep_probing(self, server: Server, state: str | None) -> None:
+        """Look again and again, beginning with a pause where `state` was seen just now."""
         down = Backoff(DOWN_FIRST_PAUSE, min(DOWN_LAST_PAUSE, self._config.probe_interval))
         while True:
-            state = await self._look(server)
+            state = state or await self._look(server)
             if state == DOWN:
                 down.fail()
                 pause = down.remaining()
@@ -72,6 +80,7 @@ class Probes:
                 down.reset()
                 pause = LOADING_PAUSE if state == LOADING else self._config.probe_interval
             await asyncio.sleep(pause * random.uniform(1 - JITTER, 1))
+            state = None
 
     async def _look(self, server: Server) -> str:
         async with self._slots:

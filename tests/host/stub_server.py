@@ -1,0 +1,48 @@
+"""A managed server for tests: `stub_server.py PORT [OPTION]…`. Any GET is answered 200 with its pid; options are
+
+    fail=TEXT       write TEXT and end with status 3
+    gate=FILE       503 until FILE exists
+    spawn=FILE      start a process of its own, and write its pid to FILE
+    starts=FILE     append a line to FILE at each start
+    stubborn        ignore SIGTERM
+    environ=FILE    write the environment to FILE
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+OPTIONS = dict(option.partition('=')[::2] for option in sys.argv[2:])
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        ready = 'gate' not in OPTIONS or os.path.exists(OPTIONS['gate'])
+        body = json.dumps({'pid': os.getpid()}).encode()
+        self.send_response(200 if ready else 503)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def prepare() -> None:
+    if 'starts' in OPTIONS:
+        with open(OPTIONS['starts'], 'a') as file:
+            file.write('start\n')
+    if 'fail' in OPTIONS:
+        print(OPTIONS['fail'].replace('\\n', '\n'))
+        sys.exit(3)
+    if 'stubborn' in OPTIONS:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if 'spawn' in OPTIONS:
+        Path(OPTIONS['spawn']).write_text(str(subprocess.Popen(['sleep', '1000']).pid))
+    if 'environ' in OPTIONS:
+        Path(OPTIONS['environ']).write_text(json.dumps(dict(os.environ)))
+
+
+if __name__ == '__main__':
+    prepare()
+    ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
