@@ -4,7 +4,7 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from llmhost import api, cli, serving
+from llmhost import api, cli, logs, serving
 from llmhost.config import Config, load_config
 from llmhost.errors import ConfigurationError
 from llmhost.services import Services
@@ -15,6 +15,7 @@ def create_app(config: Config | None = None) -> Flask:
     services = Services(config or _load_config())
     app = Flask('llmhost', static_folder=None)
     app.extensions['llmhost'] = services
+    logs.configure(services.config.log_level, services.config.log_format)
     api.register(app, services)
     cli.register(app)
     serving.start_host_under_flask_run(services.config)

@@ -9,11 +9,13 @@ import logging
 import os
 import shutil
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import click
 
+from llmhost import logs
 from llmhost.config import Config, load_config
 from llmhost.errors import ConfigurationError, UnavailableError
 from llmhost.gateway.access import Access
@@ -34,6 +36,8 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
     """The settings by their gunicorn names. The command line and `GUNICORN_CMD_ARGS` go before them."""
     return {
         'wsgi_app': 'llmhost.app:create_app()',
+        # gunicorn ends what it takes for the orphaned dirty pool of an earlier run of the same name
+        'proc_name': f'llmhost-{sha256(os.fsencode(config.data_dir)).hexdigest()[:16]}',
         'bind': config.bind,
         'workers': int(os.environ.get('WEB_CONCURRENCY') or min(WORKERS_LIMIT, max(2, os.cpu_count() or 2))),
         'worker_class': 'gevent',
@@ -46,6 +50,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         'dirty_workers': 1,
         'dirty_graceful_timeout': GRACEFUL_TIMEOUT + HOST_GRACE,
         'control_socket_disable': True,
+        'logconfig_dict': logs.settings(config.log_level, config.log_format),
         'on_starting': on_starting,
         'child_exit': child_exit,
         'on_exit': on_exit,

@@ -48,7 +48,7 @@ class FrontDoor:
     def post(self, path: str, payload: Any, **options: Any) -> TestResponse:
         """The answer to `payload`: a document, or bytes sent as they are."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return checked(path, self.client.post(path, data=body, content_type='application/json', **options))
+        return checked(path, self.client.post(path, data=body, content_type='application/json', buffered=True, **options))
 
     def chat(self, model: str = 'm', **changes: Any) -> TestResponse:
         return self.post(CHAT, {'model': model, 'messages': MESSAGES, **changes})
@@ -61,7 +61,7 @@ class FrontDoor:
     def stream(self, path: str = CHAT, **changes: Any) -> 'Stream':
         """A stream read to its end."""
         payload = {'model': 'm', 'messages': MESSAGES, **changes, 'stream': True}
-        return Stream(path, self.client.post(path, json=payload))
+        return Stream(path, self.client.post(path, json=payload, buffered=True))
 
 
 class Stream:

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from llmhost.api import completions, cors, errors, health, models, request_log, rerank
+from llmhost.api import completions, cors, errors, health, models, rerank
 from llmhost.api.departures import Departures
 from llmhost.services import Services
 
@@ -10,7 +10,6 @@ from llmhost.services import Services
 def register(app: Flask, services: Services) -> None:
     """Put every endpoint and every error's answer into `app`."""
     config = services.config
-    request_log.configure(config.log_level, config.log_format)
     app.extensions['llmhost.departures'] = Departures()
     app.config['MAX_CONTENT_LENGTH'] = config.max_body_bytes
     for module in (completions, rerank, models, health):

@@ -2,8 +2,6 @@
 
 import logging
 
-import orjson
-
 from llmhost.services import Call, Services
 
 log = logging.getLogger('llmhost.request')
@@ -41,60 +39,3 @@ def describe(call: Call, status: int) -> dict[str, str | int | float | None]:
         'overhead_ms': round(max(0.0, total - call.queued - call.upstream) * 1000, 2),
         'total_ms': round(total * 1000, 2),
     }
-
-
-class TextFormatter(logging.Formatter):
-    """`time level logger message`, and for a request `name=value` pairs; what could break the line is escaped."""
-
-    def __init__(self) -> None:
-        super().__init__('%(asctime)s %(levelname)s %(name)s %(message)s')
-        self._second = 0
-        self._time = ''
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, 'fields', None)
-        if fields is not None:
-            record.msg = ' '.join([f'{name}={_plain(value)}' for name, value in fields.items() if value not in (None, '')])
-        return super().format(record)
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """The second is formatted once for all lines it sees."""
-        if int(record.created) != self._second:
-            self._second = int(record.created)
-            self._time = super().formatTime(record, '%Y-%m-%d %H:%M:%S')
-        return f'{self._time}.{int(record.msecs):03d}'
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        document: dict[str, object] = {
-            'time': self.formatTime(record, '%Y-%m-%dT%H:%M:%S%z'),
-            'level': record.levelname,
-            'logger': record.name,
-        }
-        fields = getattr(record, 'fields', None)
-        document.update(fields if fields is not None else {'message': record.getMessage()})
-        if record.exc_info:
-            document['traceback'] = self.formatException(record.exc_info)
-        return orjson.dumps(document).decode()
-
-
-def _plain(value: object) -> str:
-    if not isinstance(value, str):
-        return str(value)
-    text = value
-    return text if text.isprintable() and ' ' not in text and '"' not in text else orjson.dumps(text).decode()
-
-
-def configure(level: str, form: str) -> None:
-    """Send llmhost's own loggers to standard error; the root logger is left to whoever embeds the app."""
-    logger = logging.getLogger('llmhost')
-    logger.setLevel(level)
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        logger.addHandler(handler)
-        logger.propagate = False
-    for existing in logger.handlers:
-        existing.setFormatter(JsonFormatter() if form == 'json' else TextFormatter())

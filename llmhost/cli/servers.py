@@ -1,6 +1,7 @@
 """`flask servers`: the registry of LLM servers."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +31,24 @@ def parse_headers(context: click.Context, parameter: click.Parameter, values: tu
     return headers
 
 
+Decorator = Callable[[Command], Command]
+SETTINGS: Sequence[Decorator] = (
+    click.option('--provider', type=click.Choice(provider_names()), help='Its dialect. Default: guessed from the URL.'),
+    click.option('--model', 'models', multiple=True, metavar='ID', help='Serve this model id (repeatable). Default: all.'),
+    click.option('--api-key-env', metavar='VAR', help='The environment variable that holds its API key.'),
+    click.option('--api-key-stdin', is_flag=True, help='Read its API key from standard input and store it (mode 0600).'),
+    click.option('--header', 'headers', multiple=True, metavar='K=V', callback=parse_headers, help='Send this header too.'),
+    click.option('--priority', type=int, metavar='N', help='Among servers with the same model, higher is asked first.'),
+    click.option('--timeout', type=click.FloatRange(0, min_open=True), metavar='S', help='Seconds it may be silent.'),
+    click.option('--context', type=click.IntRange(1), metavar='N', help='Managed: context length in tokens.'),
+    click.option('--threads', type=click.IntRange(1), metavar='N', help='Managed: threads (default 1).'),
+    click.option('--no-check', is_flag=True, help='Do not ask the server first whether it is there.'),
+)
+
+
 def settings(command: Command) -> Command:
     """The options that `add` and `update` share."""
-    options: tuple[Callable[[Command], Command], ...] = (
-        click.option('--provider', type=click.Choice(provider_names()), help='Its dialect. Default: guessed from the URL.'),
-        click.option('--model', 'models', multiple=True, metavar='ID', help='Serve this model id (repeatable). Default: all.'),
-        click.option('--api-key-env', metavar='VAR', help='The environment variable that holds its API key.'),
-        click.option('--api-key-stdin', is_flag=True, help='Read its API key from standard input and store it (mode 0600).'),
-        click.option('--header', 'headers', multiple=True, metavar='K=V', callback=parse_headers, help='Send this header too.'),
-        click.option('--priority', type=int, metavar='N', help='Among servers with the same model, higher is asked first.'),
-        click.option('--timeout', type=click.FloatRange(0, min_open=True), metavar='S', help='Seconds it may be silent.'),
-        click.option('--context', type=click.IntRange(1), metavar='N', help='Managed: context length in tokens.'),
-        click.option('--threads', type=click.IntRange(1), metavar='N', help='Managed: threads (default 1).'),
-        click.option('--no-check', is_flag=True, help='Do not ask the server first whether it is there.'),
-    )
-    for option in options[::-1]:
+    for option in reversed(SETTINGS):
         command = option(command)
     return command
 
@@ -53,8 +57,10 @@ def read_key(from_stdin: bool) -> str | None:
     """The API key on standard input, unseen at a terminal."""
     if not from_stdin:
         return None
-    stream = click.get_text_stream('stdin')
-    key = str(click.prompt('API key', hide_input=True, err=True) if stream.isatty() else stream.readline()).strip()
+    if sys.stdin.isatty():
+        key = str(click.prompt('API key', hide_input=True, err=True)).strip()
+    else:
+        key = sys.stdin.readline().strip()
     if not key:
         raise click.UsageError('--api-key-stdin found no key on standard input.')
     return key

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from llmhost.config import Config
-from llmhost.errors import UpstreamBrokenError
+from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.gateway.attempts import Ask, Attempts, Waiting, drain
 from llmhost.gateway.call import Call
 from llmhost.gateway.images import refuse_remote_images
@@ -62,6 +62,7 @@ class Completions:
     def _iter_limited(
         self, order: Order, tick: float, answer: Callable[[Order, float], Generator[bytes | None, None, bytes]],
     ) -> Generator[bytes | None, None, bytes]:
+        self._candidates(order)  # what cannot be served at all need not wait for its turn
         yield from self._limiter.iter_acquire(order.call, tick)
         try:
             return (yield from answer(order, tick))
@@ -120,7 +121,7 @@ class Completions:
         heard = sent = time.monotonic()
         while not stream.ended:
             asked = time.monotonic()
-            data = self._read(exchange, stream, tick)
+            data = self._read(exchange, stream, min(tick, limit))
             now = time.monotonic()
             order.call.upstream += now - asked
             if data:
@@ -134,6 +135,7 @@ class Completions:
                 order.call.answering = True
                 sent = now
                 yield events
+                stream.raise_fault()
             elif now - sent >= tick:
                 sent = now
                 yield None
@@ -155,6 +157,7 @@ class StreamReader:
 
     def __init__(self, order: Order, candidate: Candidate) -> None:
         self.ended = False
+        self._fault: UpstreamStatusError | None = None
         self._call = order.call
         self._candidate = candidate
         self._withholds_usage = not client_wants_usage(order.payload)
@@ -167,14 +170,28 @@ class StreamReader:
         return self._reader.finished
 
     def feed(self, data: bytes) -> bytes:
-        """The events to send on for the bytes that came. Raises UpstreamStatusError for an error among them."""
-        events = []
+        """The events to send on for the bytes that came.
+
+        Raises UpstreamStatusError for an error among them; where events came before it, `raise_fault` does.
+        """
+        events: list[bytes] = []
         for event in self._decoder.feed(data):
             if event.startswith(DONE):
                 events.append(self._end())
                 break
-            events.append(self._pass_on(event))
+            try:
+                events.append(self._pass_on(event))
+            except UpstreamStatusError as error:
+                if not any(events):
+                    raise
+                self._fault = error
+                break
         return b''.join(events)
+
+    def raise_fault(self) -> None:
+        """Raise the error that came right behind events which had to be sent on first."""
+        if self._fault is not None:
+            raise self._fault
 
     def finish(self) -> bytes:
         """The upstream closed: the proper end if its answer was complete. Raises UpstreamBrokenError if not."""
@@ -187,15 +204,21 @@ class StreamReader:
     def read_plain(self, body: bytes) -> bytes:
         """A whole completion where a stream was asked for: an error in it is raised, an answer sent as one chunk."""
         document = read_document(body, self._candidate)
+        try:
+            chunk = self._reader.chunk_of(document)
+        except UNREADABLE as error:
+            raise unlike(self._call.task, self._candidate) from error
         self._call.count_usage(document.get('usage'))
         self._call.answering = True
-        return self._reader.chunk_of(document) + self._end()
+        return chunk + self._end()
 
     def _pass_on(self, event: bytes) -> bytes:
         try:
             chunk = orjson.loads(event)
-            if chunk.get('error'):
-                raise self._candidate.route.provider.parse_error(200, {}, event)
+            if chunk.get('error') or 'choices' not in chunk:
+                fault = self._candidate.route.provider.hidden_error(chunk)
+                if fault is not None:
+                    raise fault
             changed = self._reader.read(chunk)
         except UNREADABLE:
             return b''  # one malformed chunk does not end a stream
@@ -231,4 +254,8 @@ def mend(task: str, document: Document, candidate: Candidate) -> bool:
             return provider.parse_embeddings(document, candidate.model)
         return provider.parse_completion(document, task)
     except UNREADABLE as error:
-        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is no {task}.") from error
+        raise unlike(task, candidate) from error
+
+
+def unlike(task: str, candidate: Candidate) -> UpstreamBrokenError:
+    return UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is no {task}.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.dirty.app import DirtyApp
 
 from llmhost.config import Config, load_config
+from llmhost.errors import LLMHostError
 from llmhost.storage.slots import SharedSlots
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ DRAIN_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 ORPHAN_TIMEOUT = 0.5
 CLOSE_WAIT = 2.0
+RESPAWN_PAUSE = 1.0
+"""gunicorn starts a new host the moment one has failed, as often as it fails."""
 GENTLE, QUICK = signal.SIGTERM, signal.SIGQUIT
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,11 @@ class HostApp(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
         config = load_config()
         self._host: HostThread = thread.HostThread(config, load_server)
         threading.Thread(target=self._watch, args=(config,), name='llmhost-watch', daemon=True).start()
-        self._host.start()
+        try:
+            self._host.start()
+        except (LLMHostError, OSError):
+            time.sleep(RESPAWN_PAUSE)
+            raise
 
     def close(self) -> None:
         self._closed.set()
@@ -76,6 +83,7 @@ class HostApp(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
             if os.getppid() != self._parent:
                 self._end('gunicorn is gone', ORPHAN_TIMEOUT)
             if not self._host.is_alive():
+                time.sleep(RESPAWN_PAUSE)
                 self._end('it has failed', 0.0)
             if self._asked_to_leave is not None:
                 limit = limit or time.monotonic() + DRAIN_TIMEOUT

@@ -125,7 +125,7 @@ class Provider:
 
     def hidden_error(self, document: Any) -> UpstreamStatusError | None:
         """The error inside an answer with status 200, if it is one."""
-        if isinstance(document, dict) and document.get('error') and not document.get('choices'):
+        if isinstance(document, dict) and document.get('error'):
             return read_fault(200, {}, orjson.dumps(document))
         return None
 

@@ -3,7 +3,7 @@
 Wire format: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming. What is mended, and where it
 was seen: tool calls all of index 0 (Ollama), finish_reason "stop" after tool calls (Ollama, vLLM), arguments as an object
 (Ollama, some templates), `reasoning` or `reasoning_content` alone (both are emitted), missing id, object, created or index
-(small servers).
+(small servers), null where OpenAI leaves out (vLLM).
 """
 
 import secrets
@@ -12,9 +12,14 @@ from typing import Any
 
 import orjson
 
+from llmhost.errors import UpstreamBrokenError
+from llmhost.providers.faults import read_fault
+
 Document = dict[str, Any]
 
 FINISH_REASONS = frozenset({'stop', 'length', 'tool_calls', 'content_filter', 'function_call'})
+NEVER_NULL = ('annotations', 'function_call', 'tool_calls')
+USAGE_DETAILS = ('prompt_tokens_details', 'completion_tokens_details')
 FINISH_ALIASES = {
     'max_tokens': 'length',
     'max_length': 'length',
@@ -33,17 +38,24 @@ def finish_reason_of(reason: Any, calls_tools: bool) -> str:
     return 'tool_calls' if word == 'stop' and calls_tools else word
 
 
+def raise_failed(choice: Document, reason: Any) -> None:
+    """Raise UpstreamStatusError for a choice that says its generation failed (OpenRouter: finish_reason "error")."""
+    if reason == 'error':
+        raise read_fault(200, {}, orjson.dumps({'error': choice.get('error') or 'The generation failed.'}))
+
+
 def mend_completion(document: Document) -> bool:
-    """Mend a chat completion in place; True when something was changed."""
-    changed = fill_in(document, 'chat.completion', 'chatcmpl')
-    for position, choice in enumerate(document.get('choices') or ()):
-        if isinstance(choice, dict):
-            changed |= _mend_choice(choice, position)
+    """Mend a chat completion in place; True when something was changed. Raises UpstreamBrokenError when it is none."""
+    changed = fill_in(document, 'chat.completion', 'chatcmpl') | mend_usage(document.get('usage'))
+    for position, choice in enumerate(document['choices']):
+        changed |= _mend_choice(choice, position)
     return changed
 
 
 def fill_in(document: Document, kind: str, prefix: str) -> bool:
-    """The envelope all answers share: object, id, created, model."""
+    """The envelope all answers share: object, id, created, model. Raises UpstreamBrokenError where there is no choice."""
+    if not isinstance(document.get('choices'), list):
+        raise UpstreamBrokenError('The model server answered with something that is no completion: it has no choices.')
     changed = False
     if document.get('object') != kind:
         document['object'], changed = kind, True
@@ -67,7 +79,8 @@ def _mend_choice(choice: Document, position: int) -> bool:
     if message.get('role') != 'assistant' or 'content' not in message:
         message['role'], changed = 'assistant', True
         message.setdefault('content', None)
-    changed |= mirror_reasoning(message)
+    raise_failed(choice, choice.get('finish_reason'))
+    changed |= mirror_reasoning(message) | drop_nulls(message, NEVER_NULL)
     calls = message.get('tool_calls')
     if isinstance(calls, list):
         changed |= _mend_calls(message, calls)
@@ -92,6 +105,18 @@ def _mend_calls(message: Document, calls: list[Any]) -> bool:
         if 'type' not in call:
             call['type'], changed = 'function', True
     return changed
+
+
+def mend_usage(usage: Any) -> bool:
+    """Mend a usage object in place, if it is one; True when something was changed."""
+    return isinstance(usage, dict) and drop_nulls(usage, USAGE_DETAILS)
+
+
+def drop_nulls(part: Document, names: tuple[str, ...]) -> bool:
+    nulls = [name for name in names if name in part and part[name] is None]
+    for name in nulls:
+        del part[name]
+    return bool(nulls)
 
 
 def mirror_reasoning(part: Document) -> bool:

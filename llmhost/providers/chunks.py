@@ -5,33 +5,49 @@ Wire format: https://platform.openai.com/docs/api-reference/chat-streaming
 
 import secrets
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
-from llmhost.providers.chat import finish_reason_of, mend_arguments, mend_completion, mirror_reasoning, new_call_id
+from llmhost.providers.chat import (
+    finish_reason_of,
+    mend_arguments,
+    mend_completion,
+    mend_usage,
+    mirror_reasoning,
+    new_call_id,
+    raise_failed,
+)
 
 Document = dict[str, Any]
+T = TypeVar('T')
 
 
 class ChunkReader:
     """Mends the chunks of one stream in place and remembers its tool calls, whether it finished, and its usage."""
 
-    __slots__ = ('finished', 'usage', '_id', '_created', '_calls')
+    __slots__ = ('usage', '_begun', '_finished', '_id', '_created', '_calls')
 
     def __init__(self) -> None:
-        self.finished = False
         self.usage: Document | None = None
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
         self._id: str | None = None
         self._created = 0
         self._calls: dict[int, _ToolCalls] = {}
 
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that was begun came to its finish reason."""
+        return bool(self._finished) and self._begun <= self._finished
+
     def read(self, chunk: Document) -> bool:
         """Mend `chunk`; True when something was changed."""
+        changed = self._fill_in(chunk)
         usage = chunk.get('usage')
         if usage:
             self.usage = usage
-        changed = self._fill_in(chunk)
+            changed |= mend_usage(usage)
         for position, choice in enumerate(chunk['choices']):
             if self._read_choice(choice, position):
                 changed = True
@@ -41,21 +57,22 @@ class ChunkReader:
         """A whole completion as the events of a stream: one chunk."""
         mend_completion(completion)
         choices = [_streamed(choice) for choice in completion['choices']]
-        self.finished = True
         return b'data: %b\n\n' % orjson.dumps({**completion, 'object': 'chat.completion.chunk', 'choices': choices})
 
     def _fill_in(self, chunk: Document) -> bool:
         """The envelope: the same id and time in all chunks."""
-        if chunk.get('object') == 'chat.completion.chunk' and 'id' in chunk and 'choices' in chunk and 'created' in chunk:
+        if (
+            chunk.get('object') == 'chat.completion.chunk' and type(chunk.get('id')) is str
+            and type(chunk.get('created')) is int and type(chunk.get('model')) is str and type(chunk.get('choices')) is list
+        ):
             return False
         if self._id is None:
-            self._id, self._created = chunk.get('id') or f'chatcmpl-{secrets.token_hex(12)}', int(time.time())
-        chunk.setdefault('id', self._id)
-        chunk.setdefault('created', self._created)
-        chunk.setdefault('model', '')
+            self._id, self._created = _own(chunk, 'id', f'chatcmpl-{secrets.token_hex(12)}'), int(time.time())
+        chunk['id'] = _own(chunk, 'id', self._id)
+        chunk['created'] = _own(chunk, 'created', self._created)
+        chunk['model'] = _own(chunk, 'model', '')
+        chunk['choices'] = _own(chunk, 'choices', [])
         chunk['object'] = 'chat.completion.chunk'
-        if not isinstance(chunk.get('choices'), list):
-            chunk['choices'] = []
         return True
 
     def _read_choice(self, choice: Document, position: int) -> bool:
@@ -70,9 +87,11 @@ class ChunkReader:
             changed = True
         if 'tool_calls' in delta and self._read_calls(choice['index'], delta):
             changed = True
+        self._begun.add(choice['index'])
         reason = choice.get('finish_reason')
         if reason:
-            self.finished = True
+            raise_failed(choice, reason)
+            self._finished.add(choice['index'])
             if (mended := finish_reason_of(reason, choice['index'] in self._calls)) != reason:
                 choice['finish_reason'], changed = mended, True
         elif reason is None and 'finish_reason' not in choice or reason == '':
@@ -91,12 +110,19 @@ class ChunkReader:
         return changed
 
 
+def _own(chunk: Document, name: str, other: T) -> T:
+    """The chunk's own field where it has the type of `other`, else that."""
+    value = chunk.get(name)
+    return value if type(value) is type(other) else other
+
+
 def _streamed(choice: Document) -> Document:
     """A whole choice as one delta."""
     delta = dict(choice['message'])
     if delta.get('tool_calls'):
         delta['tool_calls'] = [{'index': index, **call} for index, call in enumerate(delta['tool_calls'])]
-    return {'index': choice['index'], 'delta': delta, 'finish_reason': choice['finish_reason']}
+    others = {name: value for name, value in choice.items() if name != 'message'}
+    return {**others, 'delta': delta}
 
 
 class _ToolCalls:

@@ -6,7 +6,9 @@ https://docs.cohere.com/docs/compatibility-api and https://docs.cohere.com/refer
 from collections.abc import Mapping
 from typing import Any
 
-from llmhost.errors import UpstreamBrokenError
+import orjson
+
+from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.providers.base import CHAT, EMBEDDINGS, NATIVE, RERANK, Document, Provider
 
 
@@ -22,6 +24,12 @@ class CohereProvider(Provider):
         RERANK: '/v2/rerank',
     }
     models_path = '/v1/models?page_size=1000'
+
+    def hidden_error(self, document: Any) -> UpstreamStatusError | None:
+        """A failing stream ends in an error object of Cohere's own: `{"id", "message"}`."""
+        if isinstance(document, dict) and isinstance(document.get('message'), str) and 'choices' not in document:
+            return self.parse_error(200, {}, orjson.dumps(document))
+        return super().hidden_error(document)
 
     def parse_models(self, document: Any) -> list[Document]:
         entries = document.get('models') if isinstance(document, dict) else None

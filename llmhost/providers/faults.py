@@ -1,5 +1,6 @@
 """Errors of upstreams, whatever their form, in OpenAI's four keys: message, type, param, code (string or null)."""
 
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,9 @@ TYPES = {400: 'invalid_request_error', 401: 'invalid_request_error', 403: 'inval
          404: 'invalid_request_error', 409: 'invalid_request_error', 413: 'invalid_request_error',
          422: 'invalid_request_error', 429: 'requests'}
 CONTEXT_TYPES = frozenset({'exceed_context_size_error', 'context_length_exceeded'})
+CONTEXT_CODE = 'context_length_exceeded'
+CONTEXT_STATUSES = frozenset({400, 413, 422})
+says_context = re.compile(r'context (length|size|window)|input length exceeds|too many tokens', re.IGNORECASE).search
 
 
 def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatusError:
@@ -30,12 +34,13 @@ def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
     if not isinstance(fault, dict):
         fault = {}
     status = _status(status, fault)
+    message = _message(fault, status)
     return UpstreamStatusError(
-        _message(fault, status),
+        message,
         status=status,
         type=_type(fault, status),
         param=_text(fault.get('param')),
-        code=_code(fault),
+        code=_code(fault, status, message),
         retry_after=retry_after_of(headers),
     )
 
@@ -68,7 +73,9 @@ def _status(status: int, fault: Mapping[str, Any]) -> int:
     if status >= 400:
         return status
     code = fault.get('code', fault.get('status'))
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return 400 if says_context(_message(fault, status)) else 502
 
 
 def _message(fault: Mapping[str, Any], status: int) -> str:
@@ -88,11 +95,14 @@ def _type(fault: Mapping[str, Any], status: int) -> str:
     return TYPES.get(status, 'invalid_request_error' if 400 <= status < 500 else 'server_error')
 
 
-def _code(fault: Mapping[str, Any]) -> str | None:
-    """A string or null. An integer repeats the HTTP status and says nothing more."""
-    if fault.get('type') in CONTEXT_TYPES:
-        return 'context_length_exceeded'
-    return _text(fault.get('code'))
+def _code(fault: Mapping[str, Any], status: int, message: str) -> str | None:
+    """A string or null. An integer repeats the HTTP status and says nothing more.
+
+    A prompt that is too long has OpenAI's code, by which agents know to shorten it; most servers say so in words alone.
+    """
+    stated = _text(fault.get('code'))
+    is_context = fault.get('type') in CONTEXT_TYPES or status in CONTEXT_STATUSES and stated is None and says_context(message)
+    return CONTEXT_CODE if is_context else stated
 
 
 def _text(value: Any) -> str | None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from llmhost.providers.chat import fill_in, finish_reason_of
+from llmhost.providers.chat import fill_in, finish_reason_of, mend_usage
 
 Document = dict[str, Any]
 
 
 def mend_text(document: Document) -> bool:
-    """Mend a text completion in place; True when something was changed."""
-    changed = fill_in(document, 'text_completion', 'cmpl')
-    for position, choice in enumerate(document.get('choices') or ()):
+    """Mend a text completion in place; True when something was changed. Raises UpstreamBrokenError when it is none."""
+    changed = fill_in(document, 'text_completion', 'cmpl') | mend_usage(document.get('usage'))
+    for position, choice in enumerate(document['choices']):
         changed |= _mend_choice(choice, position)
         reason = finish_reason_of(choice.get('finish_reason') or 'stop', False)
         if reason != choice.get('finish_reason'):
@@ -33,9 +33,10 @@ def _mend_choice(choice: Document, position: int) -> bool:
 def mend_embeddings(document: Document, model: str) -> bool:
     """Mend an embeddings answer in place; True when something was changed."""
     usage = document.get('usage') or {}
-    defaults = {'object': 'list', 'model': model, 'usage': {
-        'prompt_tokens': usage.get('prompt_tokens', 0), 'total_tokens': usage.get('total_tokens', 0)}}
-    missing = {name for name in defaults if not document.get(name)} | ({'usage'} if 'total_tokens' not in usage else set())
+    tokens = usage.get('prompt_tokens', usage.get('total_tokens', 0))  # Jina states the total alone
+    whole_usage = {'prompt_tokens': tokens, 'total_tokens': tokens, **usage}
+    defaults = {'object': 'list', 'model': model, 'usage': whole_usage}
+    missing = {name for name in defaults if not document.get(name)} | ({'usage'} if usage.keys() < whole_usage.keys() else set())
     document.update({name: defaults[name] for name in missing})
     for position, row in enumerate(document['data']):
         if 'index' not in row or row.get('object') != 'embedding':
@@ -76,7 +77,7 @@ class TextReader:
 
     def _fill_in(self, chunk: Document) -> bool:
         if not self._envelope:
-            fill_in(envelope := dict(chunk), 'text_completion', 'cmpl')
+            fill_in(envelope := {'choices': [], **chunk}, 'text_completion', 'cmpl')
             self._envelope = {name: envelope[name] for name in ('object', 'id', 'created', 'model')}
         missing = {name: value for name, value in self._envelope.items() if not chunk.get(name)}
         if chunk.get('object') != 'text_completion' or 'choices' not in chunk:

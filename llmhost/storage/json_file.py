@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from llmhost.errors import ConsoleError, CorruptFileError
+from llmhost.errors import ConsoleError, CorruptFileError, RegistryError
 
 T = TypeVar('T')
 Document = dict[str, Any]
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class JsonFile(Generic[T]):
-    """One file. `decode` turns its document into what readers see, and raises LLMHostError for what it cannot use.
+    """One file. `decode` turns its document into what readers see, and raises RegistryError for what it cannot use.
 
     The file has mode 0600 and carries a `version`. It is never overwritten while it cannot be parsed.
     """
@@ -56,8 +56,8 @@ class JsonFile(Generic[T]):
         return self._value
 
     def load(self) -> T:
-        """The file's present value. Raises CorruptFileError, or what `decode` raises."""
-        return self._decode(self._read())
+        """The file's present value. Raises CorruptFileError, or ConsoleError when it cannot be read."""
+        return self._decode_own(self._read())
 
     def update(self, change: Callable[[Document], None]) -> None:
         """Let `change` edit the document in place, under the lock; nothing is written when it raises."""
@@ -65,23 +65,35 @@ class JsonFile(Generic[T]):
         try:
             with FileLock(f'{self.path}.lock', timeout=LOCK_TIMEOUT, poll_interval=LOCK_POLL, mode=0o600):
                 document = self._read()
+                self._decode_own(document)
                 change(document)
                 self._decode(document)
                 self._write(document)
         except Timeout as error:
             raise ConsoleError(f'{self.path} is locked by another process for over {LOCK_TIMEOUT:.0f} s.') from error
 
+    def _decode_own(self, document: Document) -> T:
+        """What the file's own document says: a fault in it is the file's."""
+        try:
+            return self._decode(document)
+        except RegistryError as error:
+            raise CorruptFileError(self.path, error.message.rstrip('.')) from error
+
     def _read(self) -> Document:
         try:
-            text = self.path.read_text('utf-8')
+            text = self.path.read_text('utf-8-sig')  # some editors put a mark in front
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise ConsoleError(f'{self.path} cannot be read: {error.strerror}.') from error
         except UnicodeDecodeError as error:
             raise CorruptFileError(self.path, f'not UTF-8 text (byte {error.start})') from error
         try:
             document = json.loads(text)
         except json.JSONDecodeError as error:
             raise CorruptFileError(self.path, f'not valid JSON: {error.msg}', error.lineno, error.colno) from error
+        except RecursionError as error:
+            raise CorruptFileError(self.path, 'not usable: nested too deeply') from error
         if not isinstance(document, dict):
             raise CorruptFileError(self.path, 'not a JSON object')
         if isinstance(document.get('version'), int) and document['version'] > VERSION:
@@ -103,3 +115,14 @@ class JsonFile(Generic[T]):
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def entries_of(document: Document, key: str) -> dict[str, Document]:
+    """The entries under `key`, by name. Raises RegistryError where a person left them in another form."""
+    entries = document.get(key, {})
+    if not isinstance(entries, dict):
+        raise RegistryError(f'"{key}" must be an object of entries by their names')
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise RegistryError(f'the entry "{name[:64]}" of "{key}" must be an object')
+    return entries

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhost.errors import DuplicateNameError, UnknownNameError
-from llmhost.storage.json_file import Document, JsonFile, Signature
+from llmhost.storage.json_file import Document, JsonFile, Signature, entries_of
 
 KEY_PREFIX = 'sk-llmhost-'
 
@@ -51,7 +51,7 @@ class KeyStore:
 
     def _decode(self, document: Document) -> Keys:
         """The keys by their digest."""
-        keys = [self._key(name, entry) for name, entry in document.get('keys', {}).items()]
+        keys = [self._key(name, entry) for name, entry in entries_of(document, 'keys').items()]
         return {key.sha256: key for key in keys}
 
     def _key(self, name: str, entry: Document) -> Key:

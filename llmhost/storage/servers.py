@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhost.errors import DuplicateNameError, UnknownNameError
-from llmhost.storage.json_file import Document, JsonFile, Signature
+from llmhost.storage.json_file import Document, JsonFile, Signature, entries_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class ServerRegistry:
         self._file = JsonFile(path, self._decode)
 
     def _decode(self, document: Document) -> Servers:
-        entries = document.get('servers', {})
+        entries = entries_of(document, 'servers')
         return {name: server_from(self._check({**entry, 'name': name})) for name, entry in entries.items()}
 
     def signature(self) -> Signature:

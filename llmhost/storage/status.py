@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmhost.storage.json_file import Document, JsonFile, Signature
+from llmhost.storage.json_file import Document, JsonFile, Signature, entries_of
 
 UP = 'up'
 LOADING = 'loading'
@@ -44,7 +44,7 @@ class Status:
 def _decode(document: Document) -> Status:
     known = ServerStatus.__dataclass_fields__
     servers = {}
-    for name, entry in document.get('servers', {}).items():
+    for name, entry in entries_of(document, 'servers').items():
         fields = {field: value for field, value in entry.items() if field in known}
         servers[name] = ServerStatus(**{**fields, 'models': tuple(fields.get('models') or ())})
     return Status(servers)

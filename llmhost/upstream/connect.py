@@ -39,9 +39,9 @@ class Connector:
     def _connect_tcp(self, origin: Origin, timeout: float) -> socket.socket:
         proxy = proxy_of(origin)
         if proxy is None:
-            return socket.create_connection((origin.host, origin.port), timeout)
+            return _connect(origin.host, origin.port, timeout)
         parts = urlsplit(proxy if '://' in proxy else f'http://{proxy}')
-        connection = socket.create_connection((parts.hostname or '', parts.port or DEFAULT_PORTS['http']), timeout)
+        connection = _connect(parts.hostname or '', parts.port or DEFAULT_PORTS['http'], timeout)
         try:
             _open_tunnel(connection, origin, parts.username, parts.password)
         except BaseException:
@@ -61,6 +61,13 @@ def proxy_of(origin: Origin) -> str | None:
     """The proxy that requests would use for `origin` (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, less `NO_PROXY`)."""
     proxies = get_environ_proxies(str(origin))
     return select_proxy(str(origin), proxies) if proxies else None
+
+
+def _connect(host: str, port: int, timeout: float) -> socket.socket:
+    try:
+        return socket.create_connection((host, port), timeout)
+    except UnicodeError as error:  # no resolver is asked for a name with a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, 'not a name') from error
 
 
 def _connect_unix(path: str, timeout: float) -> socket.socket:

@@ -50,7 +50,8 @@ def _target(method: str, origin: Origin, path: str, headers: Mapping[str, str]) 
         'Content-Type': 'application/json',
         **headers,
     }
-    lines = [f'{method} {path} HTTP/1.1', *(f'{name}: {value}' for name, value in fixed.items()), '']
+    by_name = {name.lower(): f'{name}: {value}' for name, value in fixed.items()}
+    lines = [f'{method} {path} HTTP/1.1', *by_name.values(), '']
     return Target(origin, '\r\n'.join(lines).encode('latin-1', 'replace'))
 
 

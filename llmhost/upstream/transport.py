@@ -261,6 +261,8 @@ def reason_of(error: OSError) -> str:
     """A short cause, without addresses or paths that mean nothing to a reader."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f'its certificate is not trusted ({error.verify_message})'
+    if isinstance(error, ssl.SSLError):
+        return f'no TLS connection ({(error.reason or "broken off").replace("_", " ").lower()})'
     if isinstance(error, socket.gaierror):
         return 'its name cannot be resolved'
     return (error.strerror or str(error) or type(error).__name__).lower()

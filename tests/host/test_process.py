@@ -6,17 +6,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from llmhost.config import Config
-from tests.e2e.processes import Process, find_process, list_children, list_descendants, wait_until
+from llmhost.storage.slots import SharedSlots
+from tests.e2e.processes import Process, find_process, list_descendants, wait_until
 from tests.host.conftest import HostUnderTest, stub
 
 APP = '''
+import os, pathlib, time
+from llmhost.storage.slots import SharedSlots
+
+slots = SharedSlots(pathlib.Path(os.environ['LLMHOST_DATA_DIR']) / 'run', 10)
+
 def app(environ, start_response):
+    """Holds a slot until the file that the query names exists."""
+    slots.try_acquire()
+    while not os.path.exists(environ['QUERY_STRING']):
+        time.sleep(0.01)
+    slots.release()
     start_response('200 OK', [])
     return [b'ok']
 '''
@@ -114,6 +126,28 @@ def test_nothing_is_left_when_gunicorn_ends(gunicorn: Gunicorn) -> None:
     assert not gunicorn.host.config.host_socket.exists()
 
 
+def test_managed_servers_outlive_the_requests_they_serve(gunicorn: Gunicorn, tmp_path: Path) -> None:
+    url = gunicorn.host.url('local')
+    transport = httpx2.HTTPTransport(uds=str(tmp_path / 'web.sock'))
+    slots = SharedSlots(gunicorn.host.config.run_dir, 10)
+    with httpx2.Client(transport=transport, base_url='http://web') as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.get, f'/?{tmp_path / "gate"}')
+        wait_until(lambda: slots.running() == 1, 5, 'the request')
+        gunicorn.master.terminate()
+        wait_until(lambda: 'Handling signal: term' in gunicorn.log.read_text(), 5, 'the signal')
+        assert_answers_for(1.0, url)
+        (tmp_path / 'gate').touch()
+        assert answer.result().text == 'ok'
+    slots.close()
+    assert gunicorn.master.wait(timeout=10) == 0
+
+
+def assert_answers_for(seconds: float, url: str) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert httpx2.get(url, trust_env=False).status_code == 200
+
+
 def test_nothing_is_left_when_gunicorn_is_killed(gunicorn: Gunicorn) -> None:
     gunicorn.host.url('local')
     processes = gunicorn.processes()
@@ -124,9 +158,9 @@ def test_nothing_is_left_when_gunicorn_is_killed(gunicorn: Gunicorn) -> None:
 
 def test_a_reload_keeps_the_host_and_what_it_runs(gunicorn: Gunicorn) -> None:
     url, pid = gunicorn.host.url('local'), gunicorn.host_pid()
-    workers = {process.pid for process in list_children(gunicorn.master.pid)}
     gunicorn.master.send_signal(signal.SIGHUP)
-    wait_until(lambda: {process.pid for process in list_children(gunicorn.master.pid)} - workers, 5, 'new workers')
+    wait_until(lambda: 'Reloading dirty workers' in gunicorn.log.read_text(), 5, 'the reload')
+    assert gunicorn.log.read_text().count('Spawned dirty worker') == 1
     assert gunicorn.host_pid() == pid
     assert gunicorn.host.url('local') == url
 

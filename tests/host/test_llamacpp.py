@@ -1,0 +1,56 @@
+"""llama.cpp's own server, as a `gguf` entry runs it."""
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from llmhost.host.launch import LLAMACPP
+from llmhost.storage.status import UP
+from tests.host.conftest import HostUnderTest
+
+GGUF = os.environ.get('LLMHOST_TEST_GGUF', '')
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments), '--port', '1', '--alias', 'a']
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / 'x.gguf').write_text('<html>404</html>')
+    for name, reason in (('x.gguf', 'is not a GGUF file.'), ('missing.gguf', 'No such file or directory')):
+        ended = run(LLAMACPP, '--model', tmp_path / name)
+        assert ended.returncode == 1
+        assert ended.stderr.strip().endswith(reason)
+
+
+def test_a_missing_package_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / 'x.gguf').write_bytes(b'GGUF')
+    ended = run('-S', LLAMACPP, '--model', tmp_path / 'x.gguf')
+    assert ended.returncode == 1
+    assert "pip install 'llmhost[local]'" in ended.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(importlib.util.find_spec('xllamacpp') is None, reason="needs pip install 'llmhost[local]'")
+@pytest.mark.skipif(not os.path.exists(GGUF), reason='LLMHOST_TEST_GGUF does not name a chat model')
+def test_one_server_chats_completes_and_embeds(host: HostUnderTest) -> None:
+    host.servers(local={'gguf': GGUF, 'provider': 'llamacpp', 'models': ['small', 'alias'], 'context': 1000})
+    url = host.url('local')
+    with httpx2.Client(base_url=url, timeout=60, trust_env=False) as client:
+        chat = client.post('/v1/chat/completions', json={
+            'model': 'alias', 'messages': [{'role': 'user', 'content': 'Say hi.'}], 'max_tokens': 5})
+        assert chat.json()['choices'][0]['message']['content']
+        text = client.post('/v1/completions', json={'model': 'small', 'prompt': 'One two', 'max_tokens': 5})
+        assert text.json()['choices'][0]['text']
+        long_text = 'word ' * 600
+        vectors = client.post('/v1/embeddings', json={'model': 'small', 'input': ['hello', long_text]}).json()['data']
+        assert len(vectors[0]['embedding']) == len(vectors[1]['embedding']) > 1
+        meta = client.get('/v1/models').json()['data'][0]['meta']
+        assert 1000 <= meta['n_ctx'] <= 1024
+        assert 'llamacpp:' in client.get('/metrics').text
+    assert [model['id'] for model in host.wait_for_state('local', UP).models] == ['small', 'alias']
