@@ -1,6 +1,7 @@
 """Settings, read once from the environment and `.env`; nothing below this module looks at the environment."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,8 @@ from llmhost.errors import ConfigurationError
 PREFIX = 'LLMHOST_'
 CHOICES = {'auth': ('auto', 'required', 'off'), 'log_format': ('text', 'json')}
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+ADDRESS = re.compile(r'(\[[0-9a-fA-F:.]+\]|[^\[\]:\s]*):(\d{1,5})|unix:.+|fd://\d+')
+ZERO_ALLOWED = ('queue_size', 'queue_timeout')
 LOG_LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
 
 
@@ -84,7 +87,7 @@ def load_config(environ: Mapping[str, str] | None = None, dotenv: Path | None = 
     if environ is None:
         environ = os.environ
         dotenv = dotenv or Path('.env')
-    values: dict[str, str | None] = dict(dotenv_values(dotenv)) if dotenv and dotenv.is_file() else {}
+    values: dict[str, str | None] = _read_dotenv(dotenv) if dotenv and dotenv.is_file() else {}
     values.update(environ)
     settings: dict[str, Any] = {'data_dir': _default_data_dir()}
     for setting in fields(Config):
@@ -95,27 +98,44 @@ def load_config(environ: Mapping[str, str] | None = None, dotenv: Path | None = 
     return Config(**settings, variables=variables)
 
 
+def _read_dotenv(path: Path) -> dict[str, str | None]:
+    try:
+        return dict(dotenv_values(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'it is not UTF-8 text'
+        raise ConfigurationError(f'{path.absolute()} cannot be read: {reason}.') from error
+
+
 def _parse(name: str, kind: str, text: str) -> Any:
     variable = PREFIX + name.upper()
     if name in CHOICES and text not in CHOICES[name]:
         raise ConfigurationError(f'{variable} is one of {", ".join(CHOICES[name])}, not {text!r}.')
     if name == 'log_level' and text.upper() not in LOG_LEVELS:
         raise ConfigurationError(f'{variable} is one of {", ".join(LOG_LEVELS)}, not {text!r}.')
+    if name == 'bind' and not _is_address(text):
+        raise ConfigurationError(f'{variable} is HOST:PORT, [IPV6]:PORT or unix:PATH, not {text!r}.')
     if 'Path' in kind:
         return Path(text).expanduser().absolute()
     if 'tuple' in kind:
         return tuple(part.strip() for part in text.split(',') if part.strip())
     if 'int' in kind or 'float' in kind:
-        return _parse_number(variable, kind, text)
+        return _parse_number(name, kind, text)
     return text.upper() if name == 'log_level' else text
 
 
-def _parse_number(variable: str, kind: str, text: str) -> int | float:
+def _is_address(text: str) -> bool:
+    parts = ADDRESS.fullmatch(text)
+    return parts is not None and (parts[2] is None or 0 < int(parts[2]) < 65536)
+
+
+def _parse_number(name: str, kind: str, text: str) -> int | float:
     whole = 'int' in kind
+    allows_zero = name in ZERO_ALLOWED
     try:
         number: int | float = int(text) if whole else float(text)
     except ValueError:
         number = -1
-    if not 0 < number < 1e12:
-        raise ConfigurationError(f'{variable} is a {"whole " if whole else ""}number above 0, not {text!r}.')
+    if not (0 < number < 1e12 or number == 0 and allows_zero):
+        right = f'a {"whole " if whole else ""}number {"of 0 or more" if allows_zero else "above 0"}'
+        raise ConfigurationError(f'{PREFIX}{name.upper()} is {right}, not {text!r}.')
     return number

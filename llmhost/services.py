@@ -17,6 +17,7 @@ from llmhost.gateway.rerank import Reranker
 from llmhost.gateway.routing import Router
 from llmhost.hostlink import HostLink
 from llmhost.metrics import Metrics, Sample
+from llmhost.providers import provider_named
 from llmhost.schemas import RerankRequest, load_key, load_server
 from llmhost.storage.keys import Key, KeyStore
 from llmhost.storage.servers import Server, ServerRegistry
@@ -35,7 +36,7 @@ class Services:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.registry = ServerRegistry(config.data_dir / 'servers.json', load_server)
+        self.registry = ServerRegistry(config.data_dir / 'servers.json', load_known_server)
         self.keys = KeyStore(config.data_dir / 'keys.json', load_key)
         self.status = StatusFile(config.data_dir / 'status.json')
         ca_file = next((config.variables[name] for name in CA_VARIABLES if config.variables.get(name)), None)
@@ -95,6 +96,13 @@ class Services:
         for name in self.registry.current():
             up = float(status.of(name).state == UP)
             yield 'llmhost_server_up', 'Whether the server answered its last probe.', {'server': name}, up
+
+
+def load_known_server(document: dict[str, Any]) -> dict[str, Any]:
+    """A server's entry, checked, and of a provider there is. Raises RegistryError."""
+    entry = load_server(document)
+    provider_named(entry['provider'])
+    return entry
 
 
 def _health_of(status: ServerStatus) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 import tempfile
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,9 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
     return {
         'wsgi_app': 'llmhost.app:create_app()',
         # gunicorn ends what it takes for the orphaned dirty pool of an earlier run of the same name
-        'proc_name': f'llmhost-{sha256(os.fsencode(config.data_dir)).hexdigest()[:16]}',
+        'proc_name': f'llmhost-{sha256(os.fsencode(config.data_dir)).hexdigest()[:12]}',
         'bind': config.bind,
-        'workers': int(os.environ.get('WEB_CONCURRENCY') or min(WORKERS_LIMIT, max(2, os.cpu_count() or 2))),
+        'workers': _workers(config.variables.get('WEB_CONCURRENCY')),
         'worker_class': 'gevent',
         'worker_connections': 4000,
         'worker_tmp_dir': '/dev/shm' if os.path.isdir('/dev/shm') else None,
@@ -55,6 +57,12 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         'child_exit': child_exit,
         'on_exit': on_exit,
     }
+
+
+def _workers(text: str | None) -> int:
+    if text and not text.isdecimal():
+        raise ConfigurationError(f'WEB_CONCURRENCY is a whole number above 0, not {text!r}.')
+    return int(text or 0) or min(WORKERS_LIMIT, max(2, os.cpu_count() or 2))
 
 
 def prepare(config: Config) -> None:
@@ -79,9 +87,9 @@ def prepare(config: Config) -> None:
 
 def refuse_open_door(config: Config) -> None:
     """Serving beyond loopback without a key needs `LLMHOST_AUTH=off` in words. Raises ConfigurationError."""
-    if config.binds_loopback_only or config.auth == 'off':
+    if config.binds_loopback_only or config.auth != 'auto':
         return
-    if not Access(KeyStore(config.data_dir / 'keys.json', load_key), config).is_required():
+    if not Access(KeyStore(config.data_dir / 'keys.json', load_key), config).has_keys():
         raise ConfigurationError(
             f'{config.bind} can be reached from other machines, and no API key exists. '
             "Make one with 'flask keys create NAME', or allow everyone with LLMHOST_AUTH=off.")
@@ -97,6 +105,13 @@ def _is_used(folder: Path) -> bool:
 
 
 def on_starting(server: Any) -> None:
+    """The command line may have named other addresses than LLMHOST_BIND."""
+    config = load_config()
+    for address in server.cfg.bind:
+        try:
+            refuse_open_door(replace(config, bind=address))
+        except ConfigurationError as error:
+            sys.exit(f'Error: {error}')
     server.log.info('llmhost serves http://%s/v1', server.cfg.bind[0] if server.cfg.bind else '')
 
 

@@ -93,7 +93,7 @@ def _last_error(text: str) -> str:
     """pip's last error line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix('ERROR: ') for line in lines if line.startswith('ERROR')]
-    return (errors or lines or ['pip failed.'])[-1][:300]
+    return (errors or lines or ['pip failed'])[-1][:300].rstrip('.') + '.'
 
 
 def _extract(wheel: Path, file: WheelFile, part: Path) -> None:

@@ -1,12 +1,11 @@
 """From a request to its answer, the same for every task: authenticate, read, validate, ask, answer, log."""
 
 import logging
-import re
-import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, SHUT_WR
 from typing import Any
 
 from flask import Response, current_app, request
@@ -15,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from llmhost.api.departures import ClientGoneError, Departures, Watch
 from llmhost.api.errors import INTERNAL, error_response, from_http
 from llmhost.api.event_stream import Events, EventStream
+from llmhost.api.request_id import HEADER, request_id
 from llmhost.api.request_log import finish
 from llmhost.errors import LLMHostError, UnavailableError, UnknownModelError
 from llmhost.schemas import decode_body
@@ -23,9 +23,8 @@ from llmhost.services import Call, Key, Services, may_use
 log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
-LINGER_SECONDS = 1.0
-LINGER_READS = 64
-SANE_ID = re.compile(r'[A-Za-z0-9._:-]{1,128}').fullmatch
+LINGER_SECONDS = 2.0
+LINGER_BLOCK = 262144
 STREAM_HEADERS = (('Cache-Control', 'no-cache'), ('X-Accel-Buffering', 'no'))
 
 Payload = dict[str, Any]
@@ -48,7 +47,7 @@ def answer(task: str, produce: Produce) -> Response:
     parts = services()
     departures: Departures = current_app.extensions['llmhost.departures']
     watch = departures.watch(request.environ)
-    call = Call(_request_id(), task, line=(request.method, request.path))
+    call = Call(request_id(), task, line=(request.method, request.path))
     try:
         with watch:
             produced = produce(parts, call, *_read(call))
@@ -81,7 +80,7 @@ def _read(call: Call) -> tuple[Payload, bytes]:
     """The request's body, parsed; its key is checked before it is read."""
     key = identify()
     call.key_name = key.name if key else None
-    body = request.get_data(cache=False)
+    body = _read_body()
     payload = decode_body(body)
     model = payload.get('model')
     if isinstance(model, str):
@@ -91,10 +90,16 @@ def _read(call: Call) -> tuple[Payload, bytes]:
     return payload, body
 
 
-def _request_id() -> str:
-    """The client's own id where it is fit to be put into headers and logs."""
-    own = request.headers.get('X-Request-Id', '')
-    return own if SANE_ID(own) else f'req_{secrets.token_hex(16)}'
+def _read_body() -> bytes:
+    """Raises RequestEntityTooLarge. A chunked body is asked for one byte more: werkzeug cuts it off at its limit without a word."""
+    if request.content_length is not None:
+        return request.get_data(cache=False)
+    limit = services().config.max_body_bytes
+    request.max_content_length = limit + 1
+    body = request.get_data(cache=False)
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _presented_key() -> str | None:
@@ -108,7 +113,7 @@ def _presented_key() -> str | None:
 def _described(response: Response, call: Call) -> Response:
     """The answer with the headers that tell how it came about."""
     headers = response.headers
-    headers['X-Request-Id'] = call.request_id
+    headers[HEADER] = call.request_id
     if call.server:
         headers['X-Llmhost-Server'] = call.server
         headers['X-Llmhost-Attempts'] = str(call.attempts)
@@ -130,15 +135,19 @@ def _open_stream(parts: Services, call: Call, events: Events, watch: Watch) -> R
 def hang_up(environ: dict[str, Any]) -> None:
     """End a connection whose client may still be sending a body nobody will read.
 
-    A little of it is taken in first: closing at once would make the client's system throw the answer away (RFC 9112 §9.6).
+    What it sends is thrown away for a while: closing at once would make the client's system throw the answer away
+    (RFC 9112 §9.6).
     """
     connection = environ.get('gunicorn.socket')
     if connection is None:
         return
+    end = time.monotonic() + LINGER_SECONDS
     with suppress(OSError):
-        connection.settimeout(LINGER_SECONDS)
-        for _ in range(LINGER_READS):
-            if not connection.recv(65536):
+        connection.shutdown(SHUT_WR)
+        while (left := end - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(LINGER_BLOCK):
                 break
+            time.sleep(0)  # a fast sender must not keep the worker to itself
     with suppress(OSError):
         connection.shutdown(SHUT_RDWR)

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.routing import RequestRedirect
+from werkzeug.wrappers import Response as BaseResponse
 
 from llmhost import errors
 from llmhost.errors import LLMHostError
@@ -78,7 +80,9 @@ def register(app: Flask) -> None:
         return error_response(error)
 
     @app.errorhandler(HTTPException)
-    def on_http_error(error: HTTPException) -> Response:
+    def on_http_error(error: HTTPException) -> BaseResponse:
+        if isinstance(error, RequestRedirect):  # slashes doubled where a base URL and a path were joined
+            return error.get_response()
         response = error_response(from_http(error))
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers['Allow'] = ', '.join(sorted(error.valid_methods))

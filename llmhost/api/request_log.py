@@ -2,11 +2,26 @@
 
 import logging
 
+from flask import Flask, Response, request
+
+from llmhost.api.request_id import HEADER, request_id
 from llmhost.services import Call, Services
 
 log = logging.getLogger('llmhost.request')
 
 NAME_LIMIT = 200
+
+
+def register(app: Flask) -> None:
+    """An id and a line for requests that are no calls of a model. Probes that succeed come by the second: no line."""
+    @app.after_request
+    def log_other(response: Response) -> Response:
+        if HEADER not in response.headers:
+            response.headers[HEADER] = request_id()
+            if response.status_code >= 400 or request.blueprint != 'health':
+                fields = {'method': request.method, 'path': request.path[:NAME_LIMIT], 'status': response.status_code}
+                log.info('', extra={'fields': {**fields, 'request_id': response.headers[HEADER]}})
+        return response
 
 
 def finish(parts: Services, call: Call, status: int) -> None:

@@ -1,6 +1,6 @@
 """`flask keys`: who may use this address."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -21,6 +21,8 @@ group = AppGroup('keys', help='Create, list and revoke API keys. With one key, e
 @failing_clearly
 def create(name: str, user: str | None, models: tuple[str, ...], expires: datetime | None, as_json: bool) -> None:
     """Create a key. It is shown once and stored as a hash only."""
+    if expires and expires.date() < datetime.now(UTC).date():
+        raise click.BadParameter(f'{expires.date()} is past.', param_hint="'--expires'")
     fields: dict[str, Any] = {'user': user or name, 'models': list(models)}
     fields['expires'] = expires.date().isoformat() if expires else None
     text = services().keys.create(name, **fields)
@@ -50,12 +52,17 @@ def list_keys(as_json: bool) -> None:
 @failing_clearly
 def revoke(name: str) -> None:
     """Revoke a key, from the next request on."""
-    services().keys.revoke(name)
+    parts = services()
+    parts.keys.revoke(name)
     click.echo(f"Revoked '{name}'.")
+    if not parts.access.is_required():
+        click.echo('That was the last key: requests need none now.', err=True)
 
 
 def _row(key: Key) -> tuple[str, ...]:
-    return key.name, key.user or '-', ', '.join(key.models) or 'all', key.expires or 'never', key.created or '-'
+    expired = ' (expired)' if key.has_expired(datetime.now(UTC).date()) else ''
+    expires = f'{key.expires}{expired}' if key.expires else 'never'
+    return key.name, key.user or '-', ', '.join(key.models) or 'all', expires, (key.created or '-').partition('T')[0]
 
 
 def _describe(key: Key) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         click.echo('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def yes_no(statement: bool) -> str:
+    return 'yes' if statement else 'no'
+
+
 def ago(moment: float | None) -> str:
     """How long ago, in the largest whole unit."""
     if moment is None:

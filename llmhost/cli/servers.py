@@ -8,14 +8,26 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from llmhost.cli.output import ago, failing_clearly, json_option, print_json, print_table, services
+from llmhost.cli.output import ago, failing_clearly, json_option, print_json, print_table, services, yes_no
 from llmhost.errors import LLMHostError
 from llmhost.services import Server, ServerStatus, provider_names
 
 Command = Callable[..., None]
 
+UNSET: dict[str, dict[str, Any]] = {
+    'models': {'models': ()},
+    'api-key': {'api_key': None, 'api_key_env': None},
+    'headers': {'headers': {}},
+    'timeout': {'timeout': None},
+    'context': {'context': None},
+    'threads': {'threads': None},
+}
+"""What `update --unset` takes back, and the fields it changes."""
+CHECKED = frozenset({'url', 'provider', 'api_key', 'api_key_env', 'headers'})
+"""The fields that decide whether a server answers: changing one has it asked first."""
 MODELS_SHOWN = 3
 CELL_LIMIT = 60
+NO_SERVERS = 'No servers yet. Add one: flask servers add NAME URL'
 
 group = AppGroup('servers', help='Add, list, change and remove LLM servers. Changes are live on the next request.')
 
@@ -85,6 +97,7 @@ def add(
     """
     if sum(value is not None for value in (url, gguf, command)) != 1:
         raise click.UsageError('Give a URL, or --gguf, or --command: exactly one.')
+    _refuse_two_keys(api_key_stdin, fields['api_key_env'])
     path = str(gguf.expanduser().absolute()) if gguf else None
     console = services().console
     server = console.build(name=name, url=url, gguf=path, command=command, api_key=read_key(api_key_stdin), **fields)
@@ -112,10 +125,12 @@ def list_servers(as_json: bool) -> None:
     if as_json:
         print_json([describe(server, status) for server, status in entries])
     elif not entries:
-        click.echo('No servers yet. Add one: flask servers add NAME URL')
+        click.echo(NO_SERVERS)
     else:
         titles = ('NAME', 'PROVIDER', 'URL', 'MODELS', 'HEALTH', 'CHECKED', 'LAST ERROR')
         print_table(titles, [_row(server, status) for server, status in entries])
+        if not any(status.checked_at for _, status in entries):
+            click.echo("Nothing was seen yet: llmhost looks while it serves ('flask up'), 'flask servers check' now.", err=True)
 
 
 @group.command('show')
@@ -131,24 +146,31 @@ def show(name: str, as_json: bool) -> None:
     width = max(map(len, document))
     for key, value in document.items():
         if value not in (None, [], {}):
-            click.echo(f'{key.ljust(width)}  {_shorten(value, 50) if isinstance(value, list) else value}')
+            click.echo(f'{key.ljust(width)}  {_text_of(key, value)}')
 
 
 @group.command('update')
 @click.argument('name')
 @click.option('--url', metavar='URL', help='Its new address.')
+@click.option('--unset', multiple=True, type=click.Choice(tuple(UNSET)), help='Take this setting back (repeatable).')
 @settings
 @failing_clearly
-def update(name: str, api_key_stdin: bool, no_check: bool, **fields: Any) -> None:
-    """Change a server; only what is given changes."""
-    changes = {key: value for key, value in fields.items() if value not in (None, (), {})}
-    key = read_key(api_key_stdin)
-    if key:
-        changes.update(api_key=key, api_key_env=None)
+def update(name: str, unset: tuple[str, ...], api_key_stdin: bool, no_check: bool, **fields: Any) -> None:
+    """Change a server; only what is given changes.
+
+    The models and headers given take the place of all it had.
+    """
+    _refuse_two_keys(api_key_stdin, fields['api_key_env'])
+    changes = {field: value for setting in unset for field, value in UNSET[setting].items()}
+    changes |= {key: value for key, value in fields.items() if value not in (None, (), {})}
+    if fields['api_key_env']:
+        changes['api_key'] = None
+    if api_key_stdin:
+        changes |= {'api_key': read_key(True), 'api_key_env': None}
     if not changes:
         raise click.UsageError('Nothing to change: give at least one option.')
-    services().console.update(name, check=not no_check, **changes)
-    click.echo(f"Updated '{name}': {', '.join(changes)}.")
+    services().console.update(name, check=not no_check and not CHECKED.isdisjoint(changes), **changes)
+    click.echo(f"Updated '{name}'.")
 
 
 @group.command('enable')
@@ -176,10 +198,12 @@ def check(name: str | None) -> None:
     """Ask one server, or all, for their models now. Exit code 1 when one cannot be used."""
     console = services().console
     servers = [console.get(name)[0]] if name else list(console.servers().values())
+    if not servers:
+        click.echo(NO_SERVERS)
     failed = 0
     for server in servers:
         try:
-            click.echo(f'{server.name}: up{_found(console.check(server))}')
+            click.echo(f'{server.name}: usable{_found(console.check(server))}')
         except LLMHostError as error:
             failed += 1
             click.echo(f'{server.name}: {error.message}', err=True)
@@ -221,8 +245,26 @@ def _row(server: Server, status: ServerStatus) -> tuple[str, ...]:
         _shorten(document['models'], MODELS_SHOWN) or '-',
         status.state,
         ago(status.checked_at),
-        (status.error or '')[:CELL_LIMIT],
+        _cut(status.error or ''),
     )
+
+
+def _refuse_two_keys(from_stdin: bool, variable: str | None) -> None:
+    if from_stdin and variable:
+        raise click.UsageError('Give --api-key-env or --api-key-stdin, not both.')
+
+
+def _text_of(field: str, value: Any) -> str:
+    """A field's value for a person."""
+    if field in ('since', 'checked_at'):
+        return ago(value)
+    if isinstance(value, bool):
+        return yes_no(value)
+    return _shorten(value, 50) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_LIMIT else f'{text[:CELL_LIMIT - 1]}…'
 
 
 def _shorten(names: list[str], limit: int) -> str:

@@ -22,12 +22,16 @@ class Access:
     def __init__(self, keys: KeyStore, config: Config) -> None:
         self._keys = keys
         self._mode = config.auth
+        self._is_exposed = not config.binds_loopback_only
         self._fixed = Key(name='LLMHOST_API_KEY', sha256=digest_of(config.api_key)) if config.api_key else None
 
+    def has_keys(self) -> bool:
+        return self._fixed is not None or self._keys.any()
+
     def is_required(self) -> bool:
-        """Whether a request needs a key: as soon as one exists, or always, as `LLMHOST_AUTH` says."""
+        """Whether a request needs a key, as `LLMHOST_AUTH` says: on `auto`, once one exists or others can reach this address."""
         if self._mode == 'auto':
-            return self._fixed is not None or self._keys.any()
+            return self._is_exposed or self.has_keys()
         return self._mode == 'required'
 
     def identify(self, key: str | None) -> Key | None:

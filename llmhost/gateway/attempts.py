@@ -22,6 +22,7 @@ from llmhost.errors import (
 )
 from llmhost.gateway.call import Call
 from llmhost.gateway.routing import Candidate, Router
+from llmhost.gateway.secrets import hide
 from llmhost.hostlink import HostLink
 from llmhost.storage.status import UP
 from llmhost.upstream.sessions import UpstreamSession
@@ -84,6 +85,7 @@ class Attempts:
             try:
                 return (yield from attempt(candidate))
             except (UpstreamError, UnavailableError) as error:
+                hide(error, candidate.route.secrets)
                 self._note(candidate, error)
                 if call.answering or not left or isinstance(error, UpstreamError) and not is_worth_another(error):
                     raise

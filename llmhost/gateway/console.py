@@ -1,5 +1,7 @@
 """What the console does with servers: check them before they are added, and have them seen at once."""
 
+import shlex
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import orjson
 
 from llmhost.config import Config
 from llmhost.errors import RegistryError, UnavailableError, UpstreamError
+from llmhost.gateway.secrets import hide, secrets_of
 from llmhost.hostlink import HostLink
 from llmhost.providers import MANAGED, PROVIDERS, guess_provider, provider_named
 from llmhost.schemas import load_server
@@ -44,20 +47,19 @@ class Console:
         """Add a server; returns the models it has, as far as is known. It is asked for them first, where `check`."""
         if server.name in self._registry.list():
             raise duplicate(server.name)
-        models = self.check(server) if check else list(server.models)
+        models = self._checked(server) if check else list(server.models)
         self._registry.add(server)
         self._see(server.name)
         return models
 
     def update(self, name: str, check: bool, **changes: Any) -> Server:
         """Change fields of a server; what it would be is checked before it is stored."""
-        fields = {key: value for key, value in changes.items() if value is not None}
-        server = replace(self._registry.get(name), **fields)
+        server = replace(self._registry.get(name), **changes)
         load_server({key: value for key, value in _document(server).items()})
         provider_named(server.provider)
         if check:
-            self.check(server)
-        changed = self._registry.update(name, **fields)
+            self._checked(server)
+        changed = self._registry.update(name, **changes)
         self._see(name)
         return changed
 
@@ -76,7 +78,7 @@ class Console:
         provider = provider_named(server.provider)
         url = server.url or ''
         if server.api_key_env and not server.key(self._variables):
-            raise RegistryError(f"The environment variable {server.api_key_env} is not set here. {HINT}")
+            raise RegistryError(f'The environment variable {server.api_key_env} is not set here.')
         headers = {**provider.auth_headers(server.key(self._variables)), **server.headers}
         try:
             answer = self._http_session.get(provider.models_url(url), headers, CHECK_TIMEOUT)
@@ -90,9 +92,10 @@ class Console:
                 raise fault
             return [entry['id'] for entry in provider.parse_models(document)]
         except UpstreamError as error:
-            raise RegistryError(f"The server '{server.name}' cannot be used: {_cause(error)} {HINT}") from error
+            hide(error, secrets_of(server.key(self._variables), server.headers))
+            raise RegistryError(_cause(error, server, provider.key_env)) from error
         except orjson.JSONDecodeError as error:
-            raise RegistryError(f'{url} does not answer as a model server: its model list is not JSON. {HINT}') from error
+            raise RegistryError(f'{url} does not answer as a model server: its model list is not JSON.') from error
 
     def all(self) -> list[tuple[Server, ServerStatus]]:
         """Every server and its state as last seen."""
@@ -106,9 +109,17 @@ class Console:
     def servers(self) -> Servers:
         return self._registry.list()
 
+    def _checked(self, server: Server) -> list[str]:
+        try:
+            return self.check(server)
+        except RegistryError as error:
+            raise RegistryError(f"The server '{server.name}' cannot be used: {error} {HINT}") from error
+
     def _check_managed(self, server: Server) -> list[str]:
         if server.gguf is not None:
             check_gguf(Path(server.gguf))
+        else:
+            check_command(server.command or '')
         return list(server.models) or [server.name]
 
     def _see(self, name: str) -> None:
@@ -117,7 +128,7 @@ class Console:
             self._hostlink.probe(name, CHECK_TIMEOUT)
 
 
-HINT = 'Add it all the same with --no-check.'
+HINT = 'To keep it all the same: --no-check.'
 
 
 def provider_names() -> list[str]:
@@ -140,9 +151,24 @@ def check_gguf(path: Path) -> None:
         raise RegistryError(f'{path} is not a GGUF file.')
 
 
-def _cause(error: UpstreamError) -> str:
+def check_command(command: str) -> None:
+    """Raises RegistryError unless the command's program is there."""
+    try:
+        program = next(iter(shlex.split(command)), '')
+    except ValueError as error:
+        raise RegistryError(f'The command cannot be read: {error}.') from error
+    if shutil.which(program) is None:
+        raise RegistryError(f"The program '{program}' is not found.")
+
+
+def _cause(error: UpstreamError, server: Server, key_env: str | None) -> str:
     status = getattr(error, 'status', None)
-    return f'it answered {status}: {error.message}' if status else error.message
+    if not status:
+        return error.message
+    cause = f'it answered {status}: {error.message.rstrip(".")}.'
+    if status == 401 and not server.api_key and not server.api_key_env:
+        return f'{cause} Give its key: --api-key-env {key_env or "VAR"}, or --api-key-stdin.'
+    return cause
 
 
 def _document(server: Server) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmhost.errors import InvalidRequestError, UnavailableError, UnknownModelError
+from llmhost.gateway.secrets import secrets_of
 from llmhost.providers import EMBEDDINGS, RERANK, Provider, provider_named
 from llmhost.storage.json_file import Signature
 from llmhost.storage.servers import Server, ServerRegistry
@@ -34,6 +35,11 @@ class Route:
             headers = {**self.provider.auth_headers(self.api_key), **self.server.headers}
             target = self._targets[url, task] = build_target('POST', self.provider.url_of(url, task), headers)
         return target
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What its errors must not show."""
+        return secrets_of(self.api_key, self.server.headers)
 
     def serves(self, task: str) -> bool:
         """Whether its dialect has `task` at all. Rerank can be made from embeddings."""
@@ -68,18 +74,18 @@ class Router:
         self._registry = registry
         self._status = status
         self._variables = variables
-        self._seen: tuple[Signature, Signature] | None = None
-        self._table = Table({}, {}, {})
+        self._built: tuple[tuple[Signature, Signature] | None, Table] = (None, Table({}, {}, {}))
         self._running: Counter[str] = Counter()
         self._cooling: dict[str, float] = {}
 
     def table(self) -> Table:
         """The present table."""
         seen = self._registry.signature(), self._status.signature()
-        if seen != self._seen:
-            self._table = build_table(self._registry.current(), self._status.current(), self._variables)
-            self._seen = seen
-        return self._table
+        built_for, table = self._built
+        if seen != built_for:
+            table = build_table(self._registry.current(), self._status.current(), self._variables)
+            self._built = seen, table
+        return table
 
     def candidates(self, model: str, task: str) -> list[Candidate]:
         """The servers to ask, best first: by health, then priority, then the fewest requests of this worker's own.

@@ -49,12 +49,18 @@ def mend_embeddings(document: Document, model: str) -> bool:
 class TextReader:
     """Mends the chunks of one streamed text completion in place; remembers whether it finished, and its usage."""
 
-    __slots__ = ('finished', 'usage', '_envelope')
+    __slots__ = ('usage', '_begun', '_finished', '_envelope')
 
     def __init__(self) -> None:
-        self.finished = False
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
         self.usage: Document | None = None
         self._envelope: Document = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that was begun came to its finish reason."""
+        return bool(self._finished) and self._begun <= self._finished
 
     def read(self, chunk: Document) -> bool:
         """Mend `chunk`; True when something was changed."""
@@ -62,9 +68,10 @@ class TextReader:
         changed = self._fill_in(chunk)
         for position, choice in enumerate(chunk['choices']):
             changed |= _mend_choice(choice, position)
+            self._begun.add(choice['index'])
             reason = choice['finish_reason']
             if reason:
-                self.finished = True
+                self._finished.add(choice['index'])
                 choice['finish_reason'] = finish_reason_of(reason, False)
                 changed |= choice['finish_reason'] != reason
         return changed
@@ -72,7 +79,6 @@ class TextReader:
     def chunk_of(self, completion: Document) -> bytes:
         """A whole completion as the events of a stream: one chunk."""
         mend_text(completion)
-        self.finished = True
         return b'data: %b\n\n' % orjson.dumps(completion)
 
     def _fill_in(self, chunk: Document) -> bool:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -33,8 +34,11 @@ class JsonFile(Generic[T]):
     def __init__(self, path: Path, decode: Callable[[Document], T]) -> None:
         self.path = path
         self._decode = decode
+        self._refreshing = threading.Lock()
         self._signature: Signature | None = None
         self._value: T = decode({})
+        self.known = True
+        """False while the file cannot be parsed and no good copy of it was ever seen."""
 
     def signature(self) -> Signature:
         """What changes whenever the file does: modification time in ns, size, inode."""
@@ -46,14 +50,21 @@ class JsonFile(Generic[T]):
 
     def current(self) -> T:
         """The file's present value; while it cannot be parsed, the last good one (logged once a change)."""
-        signature = self.signature()
-        if signature != self._signature:
-            self._signature = signature
-            try:
-                self._value = self.load()
-            except ConsoleError as error:
-                log.error('%s Serving the last good copy.', error)
+        if self.signature() != self._signature:
+            with self._refreshing:
+                self._refresh(self.signature())
         return self._value
+
+    def _refresh(self, signature: Signature) -> None:
+        """Take the file in. Its signature is noted last: whoever finds it there finds the value that goes with it."""
+        if signature == self._signature:
+            return
+        try:
+            self._value, self.known = self.load(), True
+        except ConsoleError as error:
+            self.known = self.known and self._signature is not None
+            log.error('%s %s', error, 'Serving the last good copy.' if self.known else 'There is no good copy to serve.')
+        self._signature = signature
 
     def load(self) -> T:
         """The file's present value. Raises CorruptFileError, or ConsoleError when it cannot be read."""

@@ -65,8 +65,8 @@ class KeyStore:
         return self._file.signature()
 
     def any(self) -> bool:
-        """Whether a key exists at all: with one, every request needs one."""
-        return bool(self._file.current())
+        """Whether a key exists at all: with one, every request needs one. A file that cannot be read may hold some."""
+        return bool(self._file.current()) or not self._file.known
 
     def find(self, key: str) -> Key | None:
         """The record of `key`. Looked up by its SHA-256, then compared in constant time."""

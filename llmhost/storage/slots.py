@@ -61,7 +61,10 @@ class SharedSlots:
             self._add(waiting=-1)
 
     def running(self) -> int:
-        return self._sum(0)
+        """The slots that are taken now, those of dead workers left out."""
+        with self._locked():
+            self._reclaim()
+            return self._sum(0)
 
     def waiting(self) -> int:
         return self._sum(1)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from llmhost.errors import UpstreamBrokenError
+
 EVENT_LIMIT = 64 * 1024 * 1024
 
 
@@ -14,7 +16,7 @@ class EventDecoder:
         self._rest = b''
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The data of the events that `data` completes. Raises ValueError when one event exceeds 64 MiB."""
+        """The data of the events that `data` completes. Raises UpstreamBrokenError when one event exceeds 64 MiB."""
         text = self._rest + data if self._rest else data
         if b'\r' in text:
             text, held = _hold_back(text)
@@ -24,7 +26,7 @@ class EventDecoder:
         blocks = text.split(b'\n\n')
         self._rest = blocks.pop() + held
         if len(self._rest) > EVENT_LIMIT:
-            raise ValueError('An event exceeds 64 MiB.')
+            raise UpstreamBrokenError('The model server sent an event of more than 64 MiB.')
         return (event for block in blocks if (event := event_data(block)) is not None)
 
     def finish(self) -> bytes | None:
