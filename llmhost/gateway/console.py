@@ -11,9 +11,9 @@ import orjson
 
 from llmhost.config import Config
 from llmhost.errors import RegistryError, UnavailableError, UpstreamError
-from llmhost.gateway.secrets import hide, secrets_of
 from llmhost.hostlink import HostLink
 from llmhost.providers import MANAGED, PROVIDERS, guess_provider, provider_named
+from llmhost.redaction import hide, secrets_of
 from llmhost.schemas import load_server
 from llmhost.storage.servers import Server, ServerRegistry, Servers, duplicate, server_from
 from llmhost.storage.status import DISABLED, ServerStatus, StatusFile
@@ -38,10 +38,11 @@ class Console:
     def build(self, **fields: Any) -> Server:
         """A server from what a person typed; the provider is guessed from the URL where none was named."""
         document = {name: value for name, value in fields.items() if value not in (None, (), {})}
-        if not document.get('provider'):
-            document['provider'] = MANAGED if 'gguf' in document else guess_provider(document.get('url', '')).name
-        provider_named(document['provider'])
-        return server_from(load_server({**document, 'models': list(document.get('models', ()))}))
+        checked = load_server({**document, 'models': list(document.get('models', ()))})
+        if 'provider' not in document:
+            checked['provider'] = MANAGED if checked['gguf'] else guess_provider(checked['url'] or '').name
+        provider_named(checked['provider'])
+        return server_from(checked)
 
     def add(self, server: Server, check: bool) -> list[str]:
         """Add a server; returns the models it has, as far as is known. It is asked for them first, where `check`."""

@@ -3,6 +3,7 @@
 import base64
 import math
 import secrets
+import time
 from array import array
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 from llmhost.config import Config
-from llmhost.errors import UpstreamBrokenError, UpstreamError, UpstreamStatusError
+from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.gateway.attempts import Ask, Attempts, drain
 from llmhost.gateway.call import Call
 from llmhost.gateway.completions import Completions
@@ -23,6 +24,9 @@ from llmhost.schemas import RerankRequest
 
 BATCH = 64
 NOT_SERVED = frozenset({404, 405, 501, 502})
+"""The refusals that mean a server has no rerank, or none for this model (llama.cpp: 501)."""
+PASSING = 502  # an error under 200 has this status (LM Studio), and so has a proxy whose server is just starting
+ASK_AGAIN_SECONDS = 60.0
 
 Document = dict[str, Any]
 
@@ -44,7 +48,8 @@ class Reranker:
         self._completions = completions
         self._limiter = limiter
         self._config = config
-        self._without: set[str] = set()
+        self._without: dict[tuple[str, str | None, str], float] = {}
+        """Which model of which server has no rerank, and until when to believe it."""
 
     def rerank(self, call: Call, request: RerankRequest, with_documents: bool) -> bytes:
         """One answer that the clients of Cohere (v1, v2), Jina, Voyage, vLLM and LiteLLM all read. Raises LLMHostError."""
@@ -53,6 +58,7 @@ class Reranker:
         return orjson.dumps(build_answer(request, ranking, with_documents))
 
     def _iter_limited(self, call: Call, request: RerankRequest) -> Generator[bytes | None, None, Ranking]:
+        self._attempts.router.candidates(request.model, RERANK)  # what cannot be served at all need not wait for its turn
         yield from self._limiter.iter_acquire(call, self._config.queue_timeout)
         try:
             candidates = self._attempts.router.candidates(request.model, RERANK)
@@ -62,15 +68,18 @@ class Reranker:
 
     def _iter_rank(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
         provider = candidate.route.provider
-        if provider.rerank == NONE or candidate.name in self._without:
+        known = candidate.name, candidate.route.server.url, candidate.model
+        if provider.rerank == NONE or self._without.get(known, 0.0) > time.monotonic():
             return self._emulate(call, request, candidate)
         try:
             return (yield from self._iter_native(call, request, candidate))
-        except UpstreamError as error:
-            if provider.rerank != MAYBE or not is_not_served(error):
+        except UpstreamStatusError as error:
+            if provider.rerank != MAYBE or error.status not in NOT_SERVED:
                 raise
+            lasting = error.status != PASSING
         ranking = self._emulate(call, request, candidate)
-        self._without.add(candidate.name)
+        if lasting:
+            self._without[known] = time.monotonic() + ASK_AGAIN_SECONDS
         return ranking
 
     def _iter_native(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
@@ -99,11 +108,6 @@ class Reranker:
         return Ranking(pairs, {'prompt_tokens': tokens, 'total_tokens': tokens}, emulated=True)
 
 
-def is_not_served(error: UpstreamError) -> bool:
-    """Whether a server's refusal means that it has no rerank, or none for this model (llama.cpp: 501)."""
-    return isinstance(error, UpstreamStatusError) and error.status in NOT_SERVED
-
-
 def vectors_of(document: Document, count: int) -> list[Sequence[float]]:
     """The vectors of an embeddings answer in the order of its inputs. Raises UpstreamBrokenError."""
     rows = document.get('data')
@@ -118,7 +122,7 @@ def vectors_of(document: Document, count: int) -> list[Sequence[float]]:
 
 
 def _vector(value: Any) -> Sequence[float]:
-    return array('f', base64.b64decode(value)) if isinstance(value, str) else value
+    return array('f', base64.b64decode(value)) if isinstance(value, str) else array('d', value)
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:

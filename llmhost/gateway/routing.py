@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmhost.errors import InvalidRequestError, UnavailableError, UnknownModelError
-from llmhost.gateway.secrets import secrets_of
 from llmhost.providers import EMBEDDINGS, RERANK, Provider, provider_named
+from llmhost.redaction import secrets_of
 from llmhost.storage.json_file import Signature
 from llmhost.storage.servers import Server, ServerRegistry
 from llmhost.storage.status import DOWN, MISCONFIGURED, ServerStatus, Status, StatusFile

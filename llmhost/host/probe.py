@@ -13,12 +13,12 @@ import orjson
 
 from llmhost.errors import RegistryError, UpstreamBrokenError
 from llmhost.providers import Provider, provider_named
+from llmhost.redaction import redact, secrets_of
 from llmhost.storage.servers import Server
 from llmhost.storage.status import DOWN, LOADING, MISCONFIGURED, UP
 
 BODY_LIMIT_BYTES = 16_000_000
 MESSAGE_LIMIT = 200
-SECRET_MIN_LENGTH = 4
 NO_MODEL_LIST = frozenset({404, 405, 501})
 CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
 
@@ -62,7 +62,7 @@ async def look(client: httpx2.AsyncClient, server: Server, variables: Mapping[st
         return Seen(MISCONFIGURED, str(error))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         return Seen(DOWN, _reason(error, timeout))
-    return _without_secrets(_judge(provider, server, answer), [key, *headers.values()])
+    return _without_secrets(_judge(provider, server, answer), secrets_of(key, server.headers))
 
 
 async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> Answer:
@@ -114,16 +114,11 @@ def _listed(provider: Provider, answer: Answer) -> Seen:
         return Seen(DOWN, str(error))
 
 
-def _without_secrets(seen: Seen, secrets: list[str | None]) -> Seen:
+def _without_secrets(seen: Seen, secrets: tuple[str, ...]) -> Seen:
     """Servers quote what they were sent: an error is cut short and loses every key and header value."""
-    error = seen.error
-    if error is None:
+    if seen.error is None:
         return seen
-    for secret in secrets:
-        for part in (secret or '').split():
-            if len(part) >= SECRET_MIN_LENGTH:
-                error = error.replace(part, '***')
-    return Seen(seen.state, error[:MESSAGE_LIMIT], seen.models)
+    return Seen(seen.state, redact(seen.error, secrets)[:MESSAGE_LIMIT], seen.models)
 
 
 def _reason(error: Exception, timeout: float) -> str:

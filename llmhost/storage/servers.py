@@ -38,7 +38,7 @@ class Server:
 
     def key(self, variables: Mapping[str, str]) -> str | None:
         """Its API key: the stored one, or the one its environment variable holds now."""
-        return self.api_key or (variables.get(self.api_key_env) if self.api_key_env else None)
+        return self.api_key or variables.get(self.api_key_env or '', '').strip() or None
 
 
 FIELDS = frozenset(item.name for item in fields(Server)) - {'extra'}

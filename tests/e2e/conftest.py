@@ -4,8 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from tests.fake_upstream import FakeUpstream
+from fake_upstream import FakeUpstream
 
 from .gateway import Gateway
 from .llama import Llama, start_llama, start_ranker
@@ -15,7 +14,7 @@ from .program import LOGS
 StartGateway = Callable[..., Gateway]
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     """SmolLM2: chat with tools, images and JSON schemas, embeddings."""
     server = start_llama(tmp_path_factory.mktemp('llama'))
@@ -23,7 +22,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     server.stop()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='package')
 def ranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     server = start_ranker(tmp_path_factory.mktemp('ranker'))
     yield server

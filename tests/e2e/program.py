@@ -1,16 +1,16 @@
 """A program under test: in a session of its own, with its log in a file, stopped by pid, and nothing left of it."""
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from .processes import Process, list_descendants, list_related, wait_until
+from .wire import Call
 
 LOGS: list[Path] = []
 """The logs of all programs started so far: the failed test shows what they wrote meanwhile."""
@@ -97,7 +97,7 @@ def kill(pid: int) -> None:
 
 def is_ok(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
+        with Call(url, timeout=5) as call:
+            return call.status == 200
+    except (OSError, http.client.HTTPException):
         return False

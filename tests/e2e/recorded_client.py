@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import openai
-
-from tests.openapi_check import check, check_stream
+from openapi_check import check, check_stream
 
 SCHEMAS = {
     '/v1/chat/completions': ('CreateChatCompletionResponse', 'CreateChatCompletionStreamResponse'),

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.fake_upstream import FakeUpstream, Reply
+from fake_upstream import FakeUpstream, Reply
 
 from .conftest import StartGateway
 from .gateway import Gateway
-from .wire import CHAT, build_chat, build_chunk, chat, list_chats, wait_for_chat
+from .wire import CHAT, build_chat, build_chunk, chat, list_chats, wait_for_chat, wait_for_departure
 
 pytestmark = pytest.mark.e2e
 
@@ -120,4 +119,4 @@ def test_place_in_the_queue_is_given_up_when_the_client_dies(url: str, upstream:
 
 def assert_cancelled(client: LoneClient, upstream: FakeUpstream) -> None:
     killed = client.kill()
-    assert upstream.wait_for_disconnect(5) - killed < LIMIT
+    assert 0 < wait_for_departure(upstream) - killed < LIMIT

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 import openai
 import pytest
-
-from tests.fake_upstream import FakeUpstream, Reply
+from fake_upstream import FakeUpstream, Reply
 
 from .conftest import StartGateway
 from .gateway import Gateway

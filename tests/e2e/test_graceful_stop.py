@@ -3,9 +3,9 @@ import math
 import signal
 import time
 
+import openai
 import pytest
-
-from tests.fake_upstream import FakeUpstream, Reply
+from fake_upstream import FakeUpstream, Reply
 
 from .conftest import StartGateway
 from .gateway import Gateway
@@ -13,11 +13,11 @@ from .llama import require_llama
 from .processes import wait_until
 from .program import is_ok
 from .weights import find_weights
-from .wire import CHAT, Call, build_chunk, chat, wait_for_chat
+from .wire import CHAT, Call, build_chat, build_chunk, chat, wait_for_chat, wait_for_departure
 
 pytestmark = pytest.mark.e2e
 
-LIMIT = 2
+LIMIT = 1
 
 
 def start(start_gateway: StartGateway, upstream: FakeUpstream, **settings: str) -> Gateway:
@@ -28,14 +28,14 @@ def start(start_gateway: StartGateway, upstream: FakeUpstream, **settings: str) 
 
 def test_running_stream_finishes(start_gateway: StartGateway, upstream: FakeUpstream) -> None:
     gateway = start(start_gateway, upstream)
-    chunks = [build_chunk(str(number)) for number in range(20)]
+    chunks = [build_chunk(str(number)) for number in range(10)]
     upstream.answer(CHAT, Reply.events(*chunks, build_chunk('', 'stop'), gap=0.1))
     with chat(gateway.url, 'm1', stream=True) as call:
         events = call.iter_data()
         first = next(events)
         gateway.program.signal(signal.SIGTERM)
         rest = list(events)
-    assert len([first, *rest]) == 22
+    assert len([first, *rest]) == 12
     assert rest[-1] == '[DONE]'
     assert gateway.program.wait(10) == 0
     gateway.stop()
@@ -43,7 +43,7 @@ def test_running_stream_finishes(start_gateway: StartGateway, upstream: FakeUpst
 
 def test_running_completion_finishes(start_gateway: StartGateway, upstream: FakeUpstream) -> None:
     gateway = start(start_gateway, upstream)
-    upstream.always(CHAT, lambda request: upstream.dialect.answer(request).with_(delay=1.5))
+    upstream.always(CHAT, lambda request: upstream.dialect.answer(request).with_(delay=1.0))
     with chat(gateway.url, 'm1') as call:
         wait_for_chat(upstream)
         gateway.program.signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ def test_running_completion_finishes(start_gateway: StartGateway, upstream: Fake
 
 def test_new_requests_are_not_taken_while_it_stops(start_gateway: StartGateway, upstream: FakeUpstream) -> None:
     gateway = start(start_gateway, upstream)
-    chunks = [build_chunk('x')] * 40
+    chunks = [build_chunk('x')] * 25
     upstream.answer(CHAT, Reply.events(*chunks, build_chunk('', 'stop'), gap=0.1))
     with chat(gateway.url, 'm1', stream=True) as call:
         next(call.iter_data())
@@ -72,14 +72,19 @@ def test_idle_connection_does_not_delay_the_stop(start_gateway: StartGateway) ->
         gateway.stop(timeout=5)
 
 
-def test_stream_past_the_limit_is_cancelled(start_gateway: StartGateway, upstream: FakeUpstream) -> None:
+def test_stream_past_the_limit_is_cancelled_and_raises_in_the_client(
+    start_gateway: StartGateway, upstream: FakeUpstream
+) -> None:
     gateway = start(start_gateway, upstream, GUNICORN_CMD_ARGS=f'--graceful-timeout {LIMIT}')
     upstream.answer(CHAT, Reply.events(build_chunk('and'), math.inf))
-    with chat(gateway.url, 'm1', stream=True) as call:
-        next(call.iter_data())
+    with openai.OpenAI(base_url=f'{gateway.url}/v1', api_key='none', max_retries=0) as client:
+        stream = client.chat.completions.create(**build_chat('m1'), stream=True)
+        next(stream)
         gateway.program.signal(signal.SIGTERM)
         stopped = time.monotonic()
-        assert upstream.wait_for_disconnect(LIMIT + 5) - stopped > LIMIT / 2
+        assert wait_for_departure(upstream, LIMIT + 5) - stopped > LIMIT / 2
+        with pytest.raises(openai.APIError):
+            list(stream)
     gateway.program.wait(5)
     gateway.stop()
 

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-
-from tests.fake_upstream import FakeUpstream, Reply, Request
+from fake_upstream import FakeUpstream, Reply, Request
 
 from .conftest import StartGateway
 from .gateway import Gateway
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.e2e
 
 STREAMS = 64
 CHUNKS = 100
+DELAY = 0.25
 
 
 @pytest.fixture(scope='module')
@@ -121,7 +121,7 @@ def count_for(request: Request) -> Reply:
 
 
 class SlowAnswers:
-    """Answers each request half a second later. `peak` is exact: a request is done here before its answer is sent."""
+    """Answers each request a little later. `peak` is exact: a request is done here before its answer is sent."""
 
     def __init__(self) -> None:
         self.peak = self._running = 0
@@ -131,7 +131,7 @@ class SlowAnswers:
         with self._lock:
             self._running += 1
             self.peak = max(self.peak, self._running)
-        time.sleep(0.5)
+        time.sleep(DELAY)
         with self._lock:
             self._running -= 1
         message = {'role': 'assistant', 'content': 'done'}

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-from tests.fake_upstream import FakeUpstream, Reply, encode_event
-from tests.openapi_check import check
+from fake_upstream import FakeUpstream, Reply, encode_event
+from openapi_check import check
 
 from .conftest import StartGateway
 from .gateway import Gateway

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tests.fake_upstream import FakeUpstream, Request
+from fake_upstream import FakeUpstream, Request
 
 CHAT = '/v1/chat/completions'
 TIMEOUT = 20.0
@@ -85,6 +85,14 @@ def list_chats(upstream: FakeUpstream) -> list[Request]:
 def wait_for_chat(upstream: FakeUpstream) -> None:
     """Until it has been asked for a chat completion."""
     upstream.wait_until(list_chats, 5)
+
+
+def wait_for_departure(upstream: FakeUpstream, timeout: float = 5.0) -> float:
+    """When (time.monotonic) its first chat completion saw its client leave; waits for that."""
+    def departures() -> list[float]:
+        return [request.gone_at for request in list_chats(upstream) if request.gone_at]
+    upstream.wait_until(lambda _: departures(), timeout)
+    return departures()[0]
 
 
 def build_chunk(text: str, finish: str | None = None) -> dict[str, Any]:

@@ -19,8 +19,9 @@ def called(*calls: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     return chunk({'tool_calls': [dict(call) for call in calls]}, finish)
 
 
-def part(arguments: Any = None, **fields: Any) -> dict[str, Any]:
-    function = {name: value for name, value in (('name', fields.pop('name', None)), ('arguments', arguments)) if value is not None}
+def part(arguments: Any = None, *, name: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A part of a tool call."""
+    function = {key: value for key, value in (('name', name), ('arguments', arguments)) if value is not None}
     return {**fields, 'function': function}
 
 

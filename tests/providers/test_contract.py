@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_upstream import FakeUpstream, Reply, read_sample
+from fake_upstream import Reply, read_sample
 from flask.testing import FlaskCliRunner
-from front_door import CHAT, COMPLETIONS, EMBEDDINGS, FrontDoor, Stream
+from front_door import CHAT, COMPLETIONS, EMBEDDINGS, FrontDoor
 
 from llmhost.providers import PROVIDERS
 

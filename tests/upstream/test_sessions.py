@@ -34,8 +34,9 @@ def test_get_sends_no_cookie_and_no_netrc_password(http_session, upstream, monke
 
 
 @pytest.mark.parametrize(('reply', 'error'), [
-    (Reply(hang=True), UpstreamTimeoutError), (Reply(drop=True), UpstreamBrokenError), (Reply(body=b'x' * 9, cut_after=3),
-                                                                                          UpstreamBrokenError),
+    (Reply(hang=True), UpstreamTimeoutError),
+    (Reply(drop=True), UpstreamBrokenError),
+    (Reply(body=b'x' * 9, cut_after=3), UpstreamBrokenError),
 ], ids=['silent', 'dropped', 'cut'])
 def test_get_raises_llmhosts_own_errors(reply, error, http_session, upstream):
     upstream.answer(PATH, reply)

@@ -1,6 +1,7 @@
 import pytest
 from fake_upstream import split
 
+from llmhost.errors import UpstreamBrokenError
 from llmhost.upstream import sse
 from llmhost.upstream.sse import EventDecoder
 
@@ -58,6 +59,6 @@ def test_event_comes_as_soon_as_its_empty_line_did(newline):
 def test_event_without_end_is_refused_before_memory_is(monkeypatch):
     monkeypatch.setattr(sse, 'EVENT_LIMIT', 1000)
     decoder = EventDecoder()
-    with pytest.raises(ValueError, match='exceeds'):
+    with pytest.raises(UpstreamBrokenError, match='more than'):
         for _ in range(20):
             list(decoder.feed(b'x' * 100))

@@ -8,7 +8,7 @@ from fake_upstream import FakeUpstream, Raw, Reply
 
 from llmhost.errors import UpstreamBrokenError, UpstreamConnectError, UpstreamError, UpstreamTimeoutError
 
-from .wire_server import WireServer
+from .wire_server import PAUSE, WireServer
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 PATH = '/v1/chat/completions'
@@ -126,8 +126,9 @@ def test_stale_connection_to_a_server_that_is_gone_is_a_connect_error(ask, upstr
 # what answers look like
 
 
-def test_continue_before_the_answer_is_skipped(ask):
-    with WireServer([b'HTTP/1.1 100 Continue\r\n\r\n' + OK, OK]) as server:
+@pytest.mark.parametrize('between', [b'', PAUSE], ids=['together', 'apart'])
+def test_continue_before_the_answer_is_skipped(between, ask):
+    with WireServer([b'HTTP/1.1 100 Continue\r\n\r\n' + between + OK, OK]) as server:
         assert ask(server.url) == (200, b'ok')
         assert ask(server.url) == (200, b'ok')
         assert server.accepted == 1
@@ -174,7 +175,7 @@ def test_body_that_is_reset_is_an_error_of_its_own_words(begin, upstream):
 
 
 def test_bytes_behind_the_answer_spoil_the_connection_but_not_the_answer(ask):
-    with WireServer([OK + b'rubbish'], [OK]) as server:
+    with WireServer([OK + b'rubbish', OK], [OK]) as server:
         assert ask(server.url) == (200, b'ok')
         assert ask(server.url) == (200, b'ok')
         assert server.accepted == 2
@@ -219,10 +220,9 @@ def test_garbage_inside_a_chunked_body_is_an_error(ask, upstream):
         ask(upstream.url)
 
 
-def test_head_split_at_every_byte_is_read(ask, upstream):
-    answer = b'HTTP/1.1 200 OK\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nok'
-    upstream.answer(PATH, Reply(hang=True))
-    with WireServer([answer]) as server:
+def test_answer_that_comes_in_parts_is_read(ask):
+    parts = [b'HTTP/1.1 2', b'00 OK\r\nContent-Le', b'ngth: 2\r', b'\n\r\n', b'o', b'k']
+    with WireServer([PAUSE.join(parts)]) as server:
         assert ask(server.url) == (200, b'ok')
 
 

@@ -3,15 +3,20 @@
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from typing import Self
+
+PAUSE = b'<pause>'
+PAUSE_SECONDS = 0.02
 
 
 class WireServer:
     """The first connection gets the first script, the second the next, and so on; the last stays for all that follow.
 
     A script is the answers to the requests on its connection, in turn; after the last, the connection is closed. An answer of
-    b'' is that close itself. `greeting` is sent before any request. `requests` holds (connection, bytes), counted from 1.
+    b'' is that close itself, `PAUSE` in one a moment that keeps what is on both sides of it from arriving together. `greeting`
+    is sent before any request. `requests` holds (connection, bytes), counted from 1.
     """
 
     def __init__(self, *scripts: list[bytes], tls: ssl.SSLContext | None = None, greeting: bytes = b'') -> None:
@@ -64,7 +69,9 @@ class WireServer:
                     if not request:
                         return
                     self.requests.append((number, request))
-                    served.sendall(answer)
+                    for position, part in enumerate(answer.split(PAUSE)):
+                        time.sleep(PAUSE_SECONDS if position else 0)
+                        served.sendall(part)
 
 
 def read_request(connection: socket.socket) -> bytes:

@@ -19,10 +19,17 @@ def secrets_of(api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ..
 
 def hide(error: LLMHostError, secrets: Iterable[str]) -> None:
     """Take `secrets` out of everything the error says."""
-    for secret in secrets:
-        for name in _texts_of(error):
-            setattr(error, name, getattr(error, name).replace(secret, MASK))
+    secrets = tuple(secrets)
+    for name in _texts_of(error):
+        setattr(error, name, redact(getattr(error, name), secrets))
     error.args = (error.message,)
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text without `secrets`."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
 
 
 def _texts_of(error: LLMHostError) -> Iterator[str]:
