@@ -112,7 +112,7 @@ def on_starting(server: Any) -> None:
             refuse_open_door(replace(config, bind=address))
         except ConfigurationError as error:
             sys.exit(f'Error: {error}')
-    server.log.info('llmhost serves http://%s/v1', server.cfg.bind[0] if server.cfg.bind else '')
+        server.log.info('llmhost serves %s', address if address.startswith('unix:') else f'http://{address}/v1')
 
 
 def child_exit(server: Any, worker: Any) -> None:

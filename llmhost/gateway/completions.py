@@ -103,18 +103,18 @@ class Completions:
 
         def attempt(candidate: Candidate) -> Generator[bytes | None, None, bytes]:
             exchange = yield from self._attempts.iter_open(ask, candidate)
+            stream = StreamReader(order, candidate)
             try:
-                yield from self._iter_events(order, candidate, exchange, tick)
+                yield from self._iter_events(order, stream, exchange, tick, self._attempts.read_timeout(candidate))
             finally:
                 exchange.close()
+                order.call.count_usage(stream.usage)
             return b''
         return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
 
     def _iter_events(
-        self, order: Order, candidate: Candidate, exchange: Exchange, tick: float,
+        self, order: Order, stream: 'StreamReader', exchange: Exchange, tick: float, limit: float,
     ) -> Generator[bytes | None, None, None]:
-        stream = StreamReader(order, candidate)
-        limit = self._attempts.read_timeout(candidate)
         if 'application/json' in exchange.headers.get('content-type', ''):
             yield stream.read_plain(exchange.read_all(limit))
             return
@@ -168,6 +168,11 @@ class StreamReader:
     def finished(self) -> bool:
         """Whether a finish reason came."""
         return self._reader.finished
+
+    @property
+    def usage(self) -> Document | None:
+        """The tokens, as far as the upstream told them."""
+        return self._reader.usage
 
     def feed(self, data: bytes) -> bytes:
         """The events to send on for the bytes that came.
@@ -228,7 +233,6 @@ class StreamReader:
 
     def _end(self) -> bytes:
         self.ended = True
-        self._call.count_usage(self._reader.usage)
         return DONE_EVENT
 
 
