@@ -42,7 +42,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         'proc_name': f'llmhost-{sha256(os.fsencode(config.data_dir)).hexdigest()[:12]}',
         'bind': config.bind,
         'workers': _workers(config.variables.get('WEB_CONCURRENCY')),
-        'worker_class': 'gevent',
+        'worker_class': 'llmhost.gunicorn_worker.Worker',
         'worker_connections': 4000,
         'worker_tmp_dir': '/dev/shm' if os.path.isdir('/dev/shm') else None,
         'keepalive': 75,

@@ -21,7 +21,7 @@ OVER_LINES = {'hostlink', 'weights'}
 USE_CASES = {'gateway'}
 WIRING = {'services'}
 EDGES = {'api', 'cli'}
-FACE = {'app', 'serving', 'gunicorn_conf'}
+FACE = {'app', 'serving', 'gunicorn_conf', 'gunicorn_worker'}
 
 MAY_IMPORT: dict[str, set[str]] = {
     'errors': set(),
@@ -48,7 +48,7 @@ PLACES: dict[str, set[str]] = {
     'marshmallow': {'schemas'},
     'filelock': {'storage'},
     'prometheus_client': {'metrics', 'serving'},
-    'gevent': {'api/departures'},
+    'gevent': {'api/departures', 'gunicorn_worker'},
     'dotenv': {'config'},
     'platformdirs': {'config'},
     **dict.fromkeys(('asyncio', 'uvicorn', 'starlette', 'httpx2', 'anyio', 'mcp', 'xllamacpp'), {'host'}),

@@ -23,6 +23,7 @@ from llmhost.services import Call, Key, Services, may_use
 log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
+RETRY_AFTER = 2.0
 LINGER_SECONDS = 2.0
 LINGER_BLOCK = 262144
 STREAM_HEADERS = (('Cache-Control', 'no-cache'), ('X-Accel-Buffering', 'no'))
@@ -59,6 +60,8 @@ def answer(task: str, produce: Produce) -> Response:
         response = Response(status=CLIENT_CLOSED_REQUEST)
     except (LLMHostError, HTTPException) as error:
         response = _refuse(call, error)
+    except watch.stopped:
+        response = _refuse(call, UnavailableError('llmhost is being stopped.', retry_after=RETRY_AFTER))
     except Exception:  # the last resort: a defect must not take the connection down with it
         log.exception('A defect, answered with 500 (request %s).', call.request_id)
         response = _refuse(call, INTERNAL)

@@ -83,8 +83,20 @@ def test_stream_past_the_limit_is_cancelled_and_raises_in_the_client(
         gateway.program.signal(signal.SIGTERM)
         stopped = time.monotonic()
         assert wait_for_departure(upstream, LIMIT + 5) - stopped > LIMIT / 2
-        with pytest.raises(openai.APIError):
+        with pytest.raises(openai.APIError, match='being stopped'):
             list(stream)
+    gateway.program.wait(5)
+    gateway.stop()
+
+
+def test_completion_past_the_limit_is_answered_with_503(start_gateway: StartGateway, upstream: FakeUpstream) -> None:
+    gateway = start(start_gateway, upstream, GUNICORN_CMD_ARGS=f'--graceful-timeout {LIMIT}')
+    upstream.answer(CHAT, Reply(hang=True))
+    with chat(gateway.url, 'm1') as call:
+        wait_for_chat(upstream)
+        gateway.program.signal(signal.SIGTERM)
+        assert call.status == 503
+        assert 'being stopped' in call.json()['error']['message']
     gateway.program.wait(5)
     gateway.stop()
 
