@@ -49,4 +49,4 @@ def _greet(bind: str, model: str | None, needs_key: bool) -> None:
     click.echo(f'model           {model}')
     click.echo('try it          ' + (
         f"curl {url}/chat/completions{key} -H 'Content-Type: application/json' "
-        f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Say hello."}}]}}'"""))
+        f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Say hello."}}], "max_tokens": 50}}'"""))

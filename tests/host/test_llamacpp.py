@@ -1,6 +1,4 @@
 """llama.cpp's own server, as a `gguf` entry runs it."""
-import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +8,9 @@ import pytest
 
 from llmhost.host.launch import LLAMACPP
 from llmhost.storage.status import UP
+from tests.e2e.llama import require_llama
+from tests.e2e.weights import find_weights
 from tests.host.conftest import HostUnderTest
-
-GGUF = os.environ.get('LLMHOST_TEST_GGUF', '')
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -36,10 +34,9 @@ def test_a_missing_package_is_named_with_the_cure(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.skipif(importlib.util.find_spec('xllamacpp') is None, reason="needs pip install 'llmhost[local]'")
-@pytest.mark.skipif(not os.path.exists(GGUF), reason='LLMHOST_TEST_GGUF does not name a chat model')
 def test_one_server_chats_completes_and_embeds(host: HostUnderTest) -> None:
-    host.servers(local={'gguf': GGUF, 'provider': 'llamacpp', 'models': ['small', 'alias'], 'context': 1000})
+    require_llama()
+    host.servers(local={'gguf': str(find_weights()), 'provider': 'llamacpp', 'models': ['small', 'alias'], 'context': 1000})
     url = host.url('local')
     with httpx2.Client(base_url=url, timeout=60, trust_env=False) as client:
         chat = client.post('/v1/chat/completions', json={
