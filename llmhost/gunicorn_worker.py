@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gevent
-from gevent import Greenlet, Timeout, getcurrent
+from gevent import Greenlet, Timeout, getcurrent, socket
 from gunicorn.workers.ggevent import GeventWorker
 
 LAST_WORDS_SECONDS = 2.0
@@ -26,6 +26,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._idle: set[Greenlet] = set()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        if type(client) is socket.socket:
+            client.__class__ = ClientSocket
         current = getcurrent()
         self._open.add(current)
         try:
@@ -49,6 +51,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
         end(self._idle)
         limit = float(self.cfg.graceful_timeout)
         gevent.spawn_later(limit - min(LAST_WORDS_SECONDS, limit * LAST_WORDS_SHARE), end, self._open)
+
+
+class ClientSocket(socket.socket):  # type: ignore[misc]
+    """A client's connection. gevent's own `sendall` asks the kernel for the buffer's size before each write, a chunk of a stream."""
+
+    __slots__ = ()
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        sent = self.send(data, flags)
+        if sent < len(data):
+            super().sendall(memoryview(data)[sent:], flags)
 
 
 def end(greenlets: set[Greenlet]) -> None:

@@ -132,7 +132,8 @@ def _open_stream(parts: Services, call: Call, events: Events, watch: Watch) -> R
     except StopIteration:
         raise UnavailableError('The model server sent an empty stream.') from None
     stream = EventStream(parts, call, first, events, watch)
-    return Response(stream, 200, STREAM_HEADERS, content_type='text/event-stream; charset=utf-8')
+    return Response(
+        stream, 200, STREAM_HEADERS, content_type='text/event-stream; charset=utf-8', direct_passthrough=True)
 
 
 def hang_up(environ: dict[str, Any]) -> None:
