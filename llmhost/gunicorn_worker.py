@@ -54,7 +54,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 
 class ClientSocket(socket.socket):  # type: ignore[misc]
-    """A client's connection. gevent's own `sendall` asks the kernel for the buffer's size before each write, a chunk of a stream."""
+    """A client's connection. gevent's own `sendall` asks the kernel for the buffer's size before each write."""
 
     __slots__ = ()
 
