@@ -36,6 +36,7 @@ WORTH_ANOTHER = frozenset({429, 502, 503, 504, 529})
 COOL_SECONDS = 5.0
 COOL_LIMIT = 300.0
 ERROR_BODY_TIMEOUT = 10.0
+ERROR_BODY_BYTES = 1 << 20
 
 
 def drain(waiting: Generator[object, None, T]) -> T:
@@ -171,5 +172,5 @@ def refusal(exchange: Exchange, candidate: Candidate) -> UpstreamError:
     if exchange.status < 400:
         return UpstreamBrokenError(
             f"The server '{candidate.name}' redirects to another address; give that to 'flask servers update'.")
-    body = exchange.read_all(ERROR_BODY_TIMEOUT)
+    body = exchange.read_some(ERROR_BODY_TIMEOUT, ERROR_BODY_BYTES)
     return candidate.route.provider.parse_error(exchange.status, exchange.headers, body)

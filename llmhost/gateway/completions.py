@@ -1,5 +1,6 @@
 """Completions and embeddings, whole and streamed."""
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from llmhost.config import Config
 from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.gateway.attempts import Ask, Attempts, Waiting, drain
 from llmhost.gateway.call import Call
-from llmhost.gateway.images import refuse_remote_images
+from llmhost.gateway.images import able_to_fetch
 from llmhost.gateway.limits import Limiter
 from llmhost.gateway.routing import Candidate
 from llmhost.providers import CHAT, EMBEDDINGS
@@ -25,6 +26,8 @@ SETTLE_SECONDS = 0.02
 DONE_EVENT = b'data: [DONE]\n\n'
 
 Document = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,11 @@ class Completions:
             self._limiter.release()
 
     def _candidates(self, order: Order) -> list[Candidate]:
-        return self._attempts.router.candidates(order.payload['model'], order.call.task)
+        candidates = self._attempts.router.candidates(order.payload['model'], order.call.task)
+        return able_to_fetch(candidates, order.payload) if order.call.task == CHAT else candidates
 
     def _ask(self, order: Order, tick: float) -> Ask:
         def build(candidate: Candidate) -> bytes:
-            if candidate.route.server.managed and order.call.task == CHAT:
-                refuse_remote_images(order.payload, candidate.name)
             return candidate.route.provider.build_body(order.payload, order.body, candidate.model)
         return Ask(order.call, order.call.task, build, tick)
 
@@ -85,7 +87,7 @@ class Completions:
         def attempt(candidate: Candidate) -> Waiting[bytes]:
             document, body = yield from self._iter_answer(ask, candidate)
             order.call.count_usage(document.get('usage'))
-            return orjson.dumps(document) if mend(order.call.task, document, candidate) else body
+            return encode(document, order.call.task, candidate) if mend(order.call.task, document, candidate) else body
         return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
 
     def _iter_answer(self, ask: Ask, candidate: Candidate) -> Waiting[tuple[Document, bytes]]:
@@ -158,6 +160,7 @@ class StreamReader:
     def __init__(self, order: Order, candidate: Candidate) -> None:
         self.ended = False
         self._fault: UpstreamStatusError | None = None
+        self._told = False
         self._call = order.call
         self._candidate = candidate
         self._withholds_usage = not client_wants_usage(order.payload)
@@ -224,12 +227,20 @@ class StreamReader:
                 fault = self._candidate.route.provider.hidden_error(chunk)
                 if fault is not None:
                     raise fault
-            changed = self._reader.read(chunk)
+            if self._reader.read(chunk) or b'\n' in event:
+                event = orjson.dumps(chunk)
         except UNREADABLE:
+            self._tell_unreadable()
             return b''  # one malformed chunk does not end a stream
         if self._withholds_usage and not chunk['choices'] and chunk.get('usage'):
             return b''
-        return b'data: %b\n\n' % (orjson.dumps(chunk) if changed else event)
+        return b'data: %b\n\n' % event
+
+    def _tell_unreadable(self) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("The server '%s' sent a chunk that cannot be read (request %s).",
+                        self._candidate.name, self._call.request_id)
 
     def _end(self) -> bytes:
         self.ended = True
@@ -258,6 +269,14 @@ def mend(task: str, document: Document, candidate: Candidate) -> bool:
             return provider.parse_embeddings(document, candidate.model)
         return provider.parse_completion(document, task)
     except UNREADABLE as error:
+        raise unlike(task, candidate) from error
+
+
+def encode(document: Document, task: str, candidate: Candidate) -> bytes:
+    """A mended answer. What can be read is not always fit to be written: orjson stops at 254 levels."""
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError as error:
         raise unlike(task, candidate) from error
 
 

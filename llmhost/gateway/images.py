@@ -4,18 +4,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmhost.errors import InvalidRequestError
+from llmhost.gateway.routing import Candidate
 
 
-def refuse_remote_images(payload: dict[str, Any], server: str) -> None:
-    """Raise InvalidRequestError for a URL that a managed server would fetch itself, from inside the LAN.
+def able_to_fetch(candidates: list[Candidate], payload: dict[str, Any]) -> list[Candidate]:
+    """The candidates that may be given the request's media: managed servers take `data:` URLs only.
 
-    llama.cpp fetches `http://` URLs of images without asking where they lead: a door to every address this machine reaches.
+    llama.cpp fetches `http://` URLs itself, from inside the LAN, without asking where they lead. Raises InvalidRequestError
+    naming the first such URL when no other candidate is left.
     """
-    for path, url in _iter_urls(payload['messages']):
-        if not url[:5].lower() == 'data:':
-            raise InvalidRequestError(
-                f"The server '{server}' takes media as data: URLs only; it fetches nothing.",
-                param=path, code='unsupported_value')
+    if not any(candidate.route.server.managed for candidate in candidates):
+        return candidates
+    remote = next((path for path, url in _iter_urls(payload['messages']) if url[:5].lower() != 'data:'), None)
+    if remote is None:
+        return candidates
+    others = [candidate for candidate in candidates if not candidate.route.server.managed]
+    if not others:
+        raise InvalidRequestError(
+            f"The server '{candidates[0].name}' takes media as data: URLs only; it fetches nothing.",
+            param=remote, code='unsupported_value')
+    return others
 
 
 def _iter_urls(messages: list[Any]) -> Iterator[tuple[str, str]]:

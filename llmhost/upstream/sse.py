@@ -10,34 +10,49 @@ EVENT_LIMIT = 64 * 1024 * 1024
 class EventDecoder:
     """Fed with bytes cut anywhere; gives the `data` of each whole event. Comments and other fields are left out."""
 
-    __slots__ = ('_rest',)
+    __slots__ = ('_parts', '_size', '_half_line_end')
 
     def __init__(self) -> None:
-        self._rest = b''
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._half_line_end = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The data of the events that `data` completes. Raises UpstreamBrokenError when one event exceeds 64 MiB."""
-        text = self._rest + data if self._rest else data
-        if b'\r' in text:
-            text, held = _hold_back(text)
-            text = text.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
-        else:
-            held = b''
-        blocks = text.split(b'\n\n')
-        self._rest = blocks.pop() + held
-        if len(self._rest) > EVENT_LIMIT:
-            raise UpstreamBrokenError('The model server sent an event of more than 64 MiB.')
+        if self._half_line_end or b'\r' in data:
+            data = self._with_plain_line_ends(data)
+        if self._parts and not self._completes(data):
+            self._keep(data)
+            return iter(())
+        blocks = b''.join([*self._parts, data]).split(b'\n\n')
+        self._parts, self._size = [], 0
+        self._keep(blocks.pop())
         return (event for block in blocks if (event := event_data(block)) is not None)
 
     def finish(self) -> bytes | None:
         """The data of an event that the end of the stream left without its empty line."""
-        rest, self._rest = self._rest, b''
-        return event_data(rest.strip(b'\r\n'))
+        rest, self._parts, self._size = b''.join(self._parts), [], 0
+        return event_data(rest.strip(b'\n'))
 
+    def _completes(self, data: bytes) -> bool:
+        """Whether an event ends in `data`, or where it joins what is kept: what is kept is not searched again."""
+        return b'\n\n' in data or (data.startswith(b'\n') and self._parts[-1].endswith(b'\n'))
 
-def _hold_back(text: bytes) -> tuple[bytes, bytes]:
-    """Keep a last CR back: it may be half of a CRLF."""
-    return (text[:-1], text[-1:]) if text.endswith(b'\r') else (text, b'')
+    def _keep(self, rest: bytes) -> None:
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+        if self._size > EVENT_LIMIT:
+            raise UpstreamBrokenError('The model server sent an event of more than 64 MiB.')
+
+    def _with_plain_line_ends(self, data: bytes) -> bytes:
+        """CRLF and CR as LF. A last CR is held back: it may be half of a CRLF."""
+        if self._half_line_end:
+            data = b'\r' + data
+        self._half_line_end = data.endswith(b'\r')
+        if self._half_line_end:
+            data = data[:-1]
+        return data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
 
 
 def event_data(block: bytes) -> bytes | None:

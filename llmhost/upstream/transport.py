@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,11 @@ from llmhost.upstream.origin import Origin
 RECEIVE_BYTES = 65536
 IDLE_LIMIT = 64
 IDLE_SECONDS = 50.0
+SEND_BYTES = 262144
+SEND_SECONDS = 60.0
+HEADER_BYTES = 262144
+ANSWER_BYTES = 256 << 20
+SETTLE_BYTES = 65536
 
 Connect = Callable[[Origin, float], socket.socket]
 
@@ -41,7 +47,7 @@ class Pool:
                 connection, since = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if time.monotonic() - since < IDLE_SECONDS:
+            if time.monotonic() - since < IDLE_SECONDS and is_quiet(connection):
                 return connection, True
             connection.close()
         return self.fresh(timeout), False
@@ -87,8 +93,14 @@ class Exchange:
         self._timeout: float | None = -1.0
         self._connection: socket.socket | None = None
         self._reused = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._open()
+        self._header_bytes = 0
+        self._send_error: OSError | None = None
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -106,8 +118,9 @@ class Exchange:
 
         Raises UpstreamConnectError or UpstreamBrokenError.
         """
+        end = time.monotonic() + timeout
         while not self._has_head:
-            if not self._receive(timeout):
+            if not self._receive(end - time.monotonic()):
                 return False
         return True
 
@@ -116,35 +129,51 @@ class Exchange:
 
         Raises UpstreamBrokenError when the connection ends before the body does.
         """
+        end = 0.0
         while not self._body:
             if self._complete:
                 return b''
-            if not self._receive(timeout):
+            end = end or time.monotonic() + timeout
+            if not self._receive(end - time.monotonic()):
                 return None
         data = self._body[0] if len(self._body) == 1 else b''.join(self._body)
         self._body.clear()
         return data
 
-    def read_all(self, timeout: float) -> bytes:
-        """The whole body. Raises UpstreamTimeoutError when `timeout` seconds bring nothing, else as `read`."""
+    def read_all(self, timeout: float, limit: int = ANSWER_BYTES) -> bytes:
+        """The whole body. Raises UpstreamTimeoutError when `timeout` seconds bring nothing, else as `read`.
+
+        A body of more than `limit` bytes is an UpstreamBrokenError.
+        """
         parts: list[bytes] = []
+        size = 0
         while part := self.read(timeout):
             parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise UpstreamBrokenError(f'{self._pool.origin} answers with more than {limit >> 20} MiB.')
         if part is None:
             raise silent_too_long(self._pool.origin, timeout)
         return b''.join(parts)
 
+    def read_some(self, timeout: float, limit: int) -> bytes:
+        """What comes of the body within `timeout` seconds, and `limit` bytes at most; a body cut short is no fault here."""
+        end = time.monotonic() + timeout
+        text = b''
+        with suppress(UpstreamBrokenError):
+            while len(text) < limit and (part := self.read(max(0.001, end - time.monotonic()))):
+                text += part
+        return text[:limit]
+
     def settle(self, timeout: float) -> None:
         """Give the rest of an answer that nobody reads any more a moment to come, so that the connection can be used again."""
-        try:
-            while not self._complete and self._receive(timeout):
-                pass
-        except UpstreamBrokenError:
-            self._complete = False
+        if not self._complete:
+            self.read_some(timeout, SETTLE_BYTES)
 
     def close(self) -> None:
         """End the exchange: the connection goes back to the pool if its answer was read to the end, else it is closed."""
         connection, self._connection = self._connection, None
+        self._parser = None  # they refer to each other: the socket must not wait for the garbage collector
         if connection is None:
             return
         if self._complete and self._reusable:
@@ -160,11 +189,24 @@ class Exchange:
             self._again(error)
 
     def _send(self) -> None:
+        """Send the request; as long as the upstream takes some of it within `SEND_SECONDS`, it may take its time.
+
+        One that stops taking it may have answered already, such as with 413: then its answer is read.
+        """
         assert self._connection is not None
-        self._set_timeout(self._connect_timeout)
-        sent = self._connection.send(self._request)  # nearly always all of it, without sendall's bookkeeping under gevent
-        if sent < len(self._request):
-            self._connection.sendall(memoryview(self._request)[sent:])
+        self._set_timeout(SEND_SECONDS)
+        sent = 0
+        try:
+            sent = self._connection.send(self._request)  # nearly always all of it
+            rest = memoryview(self._request)
+            while sent < len(rest):
+                sent += self._connection.send(rest[sent:sent + SEND_BYTES])
+        except TimeoutError as error:
+            raise silent_too_long(self._pool.origin, SEND_SECONDS) from error
+        except OSError as error:
+            if not sent:
+                raise
+            self._send_error = error
 
     def _again(self, error: OSError | None) -> None:
         """Try once more on a new connection where a pooled one had gone stale; before the answer's first byte only."""
@@ -182,6 +224,7 @@ class Exchange:
             raise self._broken(second) from second
 
     def _broken(self, error: OSError | None) -> UpstreamBrokenError:
+        error = self._send_error or error
         cause = reason_of(error) if error else 'it closed the connection'
         when = 'before its answer was complete' if self._has_head else 'before it answered'
         return UpstreamBrokenError(f'{self._pool.origin} broke off {when}: {cause}.')
@@ -190,7 +233,7 @@ class Exchange:
         """Take in what the upstream sent; False on silence."""
         if self._connection is None:
             raise self._broken(None)
-        self._set_timeout(timeout)
+        self._set_timeout(max(0.001, timeout))
         try:
             data = self._connection.recv(RECEIVE_BYTES)
         except TimeoutError:
@@ -206,9 +249,10 @@ class Exchange:
         return True
 
     def _feed(self, data: bytes) -> None:
+        assert self._parser is not None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._complete:  # more than the answer came: it is whole, but the connection is of no further use
                 self._reusable = False
                 return
@@ -229,12 +273,19 @@ class Exchange:
     # called by the parser
 
     def on_message_begin(self) -> None:
+        if self._complete:
+            self._reusable = False
+            raise ValueError('More than one answer came.')
         self.headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEADER_BYTES:
+            raise ValueError('Its head is too long.')
         self.headers[name.decode('latin-1').lower()] = value.decode('latin-1')
 
     def on_headers_complete(self) -> None:
+        assert self._parser is not None
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200
         encoding = self.headers.get('content-encoding', 'identity')
@@ -250,7 +301,22 @@ class Exchange:
     def on_message_complete(self) -> None:
         if self._has_head:
             self._complete = True
-            self._reusable = self._parser.should_keep_alive()
+            self._reusable = self._parser is not None and self._parser.should_keep_alive()
+
+
+def is_quiet(connection: socket.socket) -> bool:
+    """Whether an idle connection is as it was left: open, and nothing came over it.
+
+    What came unasked would be taken for the answer to the next request, perhaps another user's.
+    """
+    try:
+        connection.settimeout(0.0)
+        connection.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def silent_too_long(origin: Origin, timeout: float) -> UpstreamTimeoutError:
