@@ -1,6 +1,6 @@
 """The workers' end of the host's Unix socket: HTTP with JSON bodies, over the same pooled session as everything else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,21 +50,22 @@ class HostLink:
                     if waited >= timeout:
                         raise away(f'It did not answer within {timeout:g} s.')
                     yield None
-                yield read_answer(exchange.status, exchange.read_all(CONNECT_TIMEOUT))
+                yield read_answer(exchange.status, exchange.headers, exchange.read_all(CONNECT_TIMEOUT))
         except UpstreamError as error:
             raise away('It is starting or restarting.') from error
 
 
-def read_answer(status: int, body: bytes) -> dict[str, Any]:
-    """The host's answer. Raises UnavailableError with its reason where it refused."""
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The host's answer. Raises UnavailableError with its reason, code and pause where it refused."""
     try:
         document: dict[str, Any] = orjson.loads(body)
         if status == 200:
             return document
-        reason = str(document['error']['message'])
+        reason, code = str(document['error']['message']), document['error'].get('code')
+        pause = float(headers.get('retry-after', RETRY_AFTER))
     except (ValueError, TypeError, KeyError) as error:  # a defect of the host's own is told in plain text
         raise away(f'It answered {status}; its log has the cause.') from error
-    raise UnavailableError(reason, retry_after=RETRY_AFTER)
+    raise UnavailableError(reason, code=code, retry_after=pause)
 
 
 def away(reason: str) -> UnavailableError:

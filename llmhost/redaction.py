@@ -7,6 +7,7 @@ from llmhost.errors import LLMHostError
 MASK = '***'
 KEY_MIN, VALUE_MIN = 4, 8
 """Shorter texts are no secrets, and would be found in ordinary words."""
+LIMITS = {'message': 2000, 'param': 200, 'code': 64, 'type': 64}
 
 
 def secrets_of(api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -18,10 +19,10 @@ def secrets_of(api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ..
 
 
 def hide(error: LLMHostError, secrets: Iterable[str]) -> None:
-    """Take `secrets` out of everything the error says."""
+    """Take `secrets` out of everything the error says, and then cut it short: half a secret would not be found."""
     secrets = tuple(secrets)
     for name in _texts_of(error):
-        setattr(error, name, redact(getattr(error, name), secrets))
+        setattr(error, name, redact(getattr(error, name), secrets)[:LIMITS[name]])
     error.args = (error.message,)
 
 
@@ -33,4 +34,4 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _texts_of(error: LLMHostError) -> Iterator[str]:
-    return (name for name in ('message', 'param', 'code') if isinstance(getattr(error, name), str))
+    return (name for name in LIMITS if isinstance(getattr(error, name), str))

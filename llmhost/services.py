@@ -14,7 +14,7 @@ from llmhost.gateway.embedded import Embedded
 from llmhost.gateway.limits import Limiter
 from llmhost.gateway.models import Models
 from llmhost.gateway.rerank import Reranker
-from llmhost.gateway.routing import Router
+from llmhost.gateway.routing import Router, unknown_model
 from llmhost.hostlink import HostLink
 from llmhost.metrics import Metrics, Sample
 from llmhost.providers import provider_named
@@ -26,7 +26,7 @@ from llmhost.storage.status import UP, ServerStatus, StatusFile
 from llmhost.upstream.sessions import UpstreamSession
 
 __all__ = ['Call', 'Config', 'Key', 'Order', 'RerankRequest', 'Server', 'ServerStatus', 'Services', 'may_use',
-           'provider_names']
+           'provider_names', 'unknown_model']
 
 CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
 

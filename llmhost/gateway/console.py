@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from llmhost.config import Config
 from llmhost.errors import RegistryError, UnavailableError, UpstreamError
 from llmhost.hostlink import HostLink
 from llmhost.providers import MANAGED, PROVIDERS, guess_provider, provider_named
+from llmhost.providers.health import Health, judge
 from llmhost.redaction import hide, secrets_of
 from llmhost.schemas import load_server
 from llmhost.storage.servers import Server, ServerRegistry, Servers, duplicate, server_from
-from llmhost.storage.status import DISABLED, ServerStatus, StatusFile
+from llmhost.storage.status import DISABLED, UP, ServerStatus, StatusFile
 from llmhost.upstream.sessions import UpstreamSession
 
 CHECK_TIMEOUT = 10.0
@@ -80,23 +79,17 @@ class Console:
         url = server.url or ''
         if server.api_key_env and not server.key(self._variables):
             raise RegistryError(f'The environment variable {server.api_key_env} is not set here.')
-        headers = {**provider.auth_headers(server.key(self._variables)), **server.headers}
+        key = server.key(self._variables)
+        headers = {**provider.auth_headers(key), **server.headers}
         try:
             answer = self._http_session.get(provider.models_url(url), headers, CHECK_TIMEOUT)
-            if answer.status >= 400:
-                raise provider.parse_error(answer.status, answer.headers, answer.body)
-            if answer.status >= 300:
-                raise RegistryError(f'{url} redirects to {answer.headers.get("location", "elsewhere")}: give that address.')
-            document = orjson.loads(answer.body)
-            fault = provider.hidden_error(document)
-            if fault is not None:
-                raise fault
-            return [entry['id'] for entry in provider.parse_models(document)]
-        except UpstreamError as error:
-            hide(error, secrets_of(server.key(self._variables), server.headers))
-            raise RegistryError(_cause(error, server, provider.key_env)) from error
-        except orjson.JSONDecodeError as error:
-            raise RegistryError(f'{url} does not answer as a model server: its model list is not JSON.') from error
+            health = judge(provider, answer, server.models, bool(key))
+            if health.state != UP:
+                raise RegistryError(_cause(health, key, provider.key_env))
+        except (UpstreamError, RegistryError) as error:
+            hide(error, secrets_of(key, server.headers))
+            raise RegistryError(error.message) from error
+        return list(server.models) if health.models is None else [entry['id'] for entry in health.models]
 
     def all(self) -> list[tuple[Server, ServerStatus]]:
         """Every server and its state as last seen."""
@@ -162,14 +155,12 @@ def check_command(command: str) -> None:
         raise RegistryError(f"The program '{program}' is not found.")
 
 
-def _cause(error: UpstreamError, server: Server, key_env: str | None) -> str:
-    status = getattr(error, 'status', None)
-    if not status:
-        return error.message
-    cause = f'it answered {status}: {error.message.rstrip(".")}.'
-    if status == 401 and not server.api_key and not server.api_key_env:
-        return f'{cause} Give its key: --api-key-env {key_env or "VAR"}, or --api-key-stdin.'
-    return cause
+def _cause(health: Health, key: str | None, key_env: str | None) -> str:
+    if health.fault is None:
+        error = health.error or health.state
+        return error[:1].lower() + error[1:]
+    cause = f'it answered {health.fault.status}: {health.fault.message.rstrip(".")}.'
+    return cause if key else f'{cause} Give its key: --api-key-env {key_env or "VAR"}, or --api-key-stdin.'
 
 
 def _document(server: Server) -> dict[str, Any]:

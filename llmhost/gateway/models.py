@@ -1,6 +1,6 @@
 """The one model list, merged over all servers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmhost.gateway.routing import Candidate, Router, Table, unknown_model
@@ -14,13 +14,16 @@ class Models:
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    def list(self) -> list[Document]:
-        """Every model under its bare id; where several servers have the same, under each `server/id` as well."""
+    def list(self, allows: Callable[[str], bool] = lambda model: True) -> list[Document]:
+        """Every allowed model under its bare id; where several servers have the same, under each `server/id` as well.
+
+        One whose bare id is not allowed is listed under each `server/id` that is.
+        """
         table = self._router.table()
         models = []
         for model, candidates in table.models.items():
             usable = [candidate for candidate in candidates if candidate.route.server.enabled]
-            if usable and _is_listed(table, model, usable):
+            if usable and allows(model) and _is_listed(table, model, usable, allows):
                 models.append(_entry(table, model, usable))
         return models
 
@@ -33,9 +36,9 @@ class Models:
         return _entry(table, model, usable)
 
 
-def _is_listed(table: Table, model: str, candidates: list[Candidate]) -> bool:
+def _is_listed(table: Table, model: str, candidates: list[Candidate], allows: Callable[[str], bool]) -> bool:
     candidate = candidates[0]
-    if model != f'{candidate.name}/{candidate.model}':
+    if model != f'{candidate.name}/{candidate.model}' or not allows(candidate.model):
         return True
     return sum(one.route.server.enabled for one in table.models.get(candidate.model, ())) > 1
 

@@ -103,9 +103,16 @@ class Reranker:
             body = orjson.dumps({'model': candidate.model, 'input': texts[start:start + BATCH]})
             document, _ = self._completions.ask(call, candidate, body, EMBEDDINGS)
             vectors += vectors_of(document, len(texts[start:start + BATCH]))
-            tokens += (document.get('usage') or {}).get('total_tokens') or 0
+            tokens += _tokens_of(document)
         pairs = [(index, cosine(vectors[0], vector)) for index, vector in enumerate(vectors[1:])]
         return Ranking(pairs, {'prompt_tokens': tokens, 'total_tokens': tokens}, emulated=True)
+
+
+def _tokens_of(document: Document) -> int:
+    """The tokens an embeddings answer says it took; 0 where it says nothing that can be counted."""
+    usage = document.get('usage')
+    tokens = usage.get('total_tokens') if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and tokens > 0 else 0
 
 
 def vectors_of(document: Document, count: int) -> list[Sequence[float]]:
@@ -159,7 +166,10 @@ def _parse(body: bytes, candidate: Candidate) -> Any:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is not JSON.") from error
-    hidden = candidate.route.provider.hidden_error(document)
+    try:
+        hidden = candidate.route.provider.hidden_error(document)
+    except orjson.JSONEncodeError as error:  # an error object deeper than orjson writes
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with an error that cannot be read.") from error
     if hidden is not None:
         raise hidden
     return document

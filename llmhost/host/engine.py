@@ -20,6 +20,11 @@ PATIENCE = 2.0
 HEALTHY_AFTER = 60.0
 PORT_TRIES = 3
 LOG_INTERVAL = 5.0
+OWN_REASONS = {
+    ' is not a GGUF file.': 'Its model is not a GGUF file.',
+    'The package xllamacpp is missing (': "The package xllamacpp is missing: pip install 'llmhost[local]'",
+}
+"""What llmhost's own child says of a fault that a person can mend, and how clients are told."""
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,14 @@ class Report(Protocol):
 
 class PortTakenError(UnavailableError):
     """Another process took the port before the child did."""
+
+
+class ChildFailedError(UnavailableError):
+    """The child was never ready. `words` are its last ones, for the console alone: they may quote keys and paths."""
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class Engine:
@@ -104,6 +117,10 @@ class Engine:
         """One life of the process."""
         try:
             child, url = await self._bring_up()
+        except ChildFailedError as error:
+            failed, quoted = f"'{self._name}' did not start: {error}", error.words or 'it wrote nothing.'
+            self._fail(f"{failed}; 'flask servers show {self._name}' and its log have the reason.", f'{failed}: {quoted}')
+            return
         except UnavailableError as error:
             self._fail(f"'{self._name}' did not start: {error}")
             return
@@ -114,7 +131,8 @@ class Engine:
             if time.monotonic() - began > HEALTHY_AFTER:
                 self._backoff.reset()
             self._outcome = asyncio.get_running_loop().create_future()
-            self._fail(f"'{self._name}' {_end_of(child)}")
+            log_name = '/'.join(self._log_path.parts[-3:])  # and not its words: a server that was asked may log what it was sent
+            self._fail(f"'{self._name}' {_end_of(child)}; its log has more: {log_name}")
         finally:
             await child.stop()
 
@@ -124,11 +142,12 @@ class Engine:
         self._outcome.set_result(url)
         self._report(UP, url=url, pid=child.pid)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, seen: str | None = None) -> None:
+        """`reason` is told to clients and logged; `seen`, where it says more, is in the status."""
         log.warning('%s', reason)
         self._last_error = reason
         self._backoff.fail()
-        self._report(DOWN, error=reason)
+        self._report(DOWN, error=seen or reason)
         self._fail_waiters(reason)
 
     def _fail_waiters(self, reason: str) -> None:
@@ -167,9 +186,9 @@ class Engine:
         try:
             await asyncio.wait({ready, child.ended}, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED)
             if child.ended.done():
-                raise UnavailableError(f'It {_end_of(child)}')
+                raise _failed(child, f'It {_end_of(child)}')
             if not ready.done():
-                raise UnavailableError(f'It was not ready within {self._start_timeout:g} s{_last_words(child)}')
+                raise _failed(child, f'It was not ready within {self._start_timeout:g} s')
             await ready
         finally:
             ready.cancel()
@@ -183,14 +202,15 @@ class Engine:
 
 
 def _end_of(child: Child) -> str:
-    """How it ended, and its last words."""
+    """How it ended."""
     status = child.ended.result()
     if status < 0:
-        return 'was killed together with its guard.'
-    how = f'was ended by signal {status - 128}' if status > 128 else f'ended with status {status}'
-    return how + _last_words(child)
+        return 'was killed together with its guard'
+    return f'was ended by signal {status - 128}' if status > 128 else f'ended with status {status}'
 
 
-def _last_words(child: Child) -> str:
+def _failed(child: Child, how: str) -> UnavailableError:
+    """The error of a child that was never ready: with a reason of llmhost's own words, where that is the cause."""
     words = child.tail()
-    return f': {words}' if words else ', and wrote nothing.'
+    own = next((reason for sign, reason in OWN_REASONS.items() if sign in words), None)
+    return UnavailableError(own) if own else ChildFailedError(how, words)

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-import orjson
 
-from llmhost.errors import RegistryError, UpstreamBrokenError
-from llmhost.providers import Provider, provider_named
+from llmhost.errors import RegistryError
+from llmhost.providers import provider_named
+from llmhost.providers.health import judge
 from llmhost.redaction import redact, secrets_of
 from llmhost.storage.servers import Server
-from llmhost.storage.status import DOWN, LOADING, MISCONFIGURED, UP
+from llmhost.storage.status import DOWN, MISCONFIGURED
 
 BODY_LIMIT_BYTES = 16_000_000
 MESSAGE_LIMIT = 200
-NO_MODEL_LIST = frozenset({404, 405, 501})
 CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
 
 
@@ -58,11 +57,12 @@ async def look(client: httpx2.AsyncClient, server: Server, variables: Mapping[st
         provider = provider_named(server.provider)
         headers = {**provider.auth_headers(key), **server.headers}
         answer = await _get(client, provider.models_url(server.url or ''), headers)
+        health = judge(provider, answer, server.models, bool(server.api_key or server.api_key_env))
     except RegistryError as error:
         return Seen(MISCONFIGURED, str(error))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         return Seen(DOWN, _reason(error, timeout))
-    return _without_secrets(_judge(provider, server, answer), secrets_of(key, server.headers))
+    return _without_secrets(Seen(health.state, health.error, health.models), secrets_of(key, server.headers))
 
 
 async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> Answer:
@@ -73,45 +73,6 @@ async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str])
             if len(body) > BODY_LIMIT_BYTES:
                 raise httpx2.DecodingError('too long')
         return Answer(response.status_code, response.headers, bytes(body))
-
-
-def _judge(provider: Provider, server: Server, answer: Answer) -> Seen:
-    status = answer.status
-    if status in (401, 403):
-        has_key = server.api_key or server.api_key_env
-        return Seen(MISCONFIGURED, f'It {"refuses the API key" if has_key else "wants an API key"} (status {status}).')
-    if status in NO_MODEL_LIST and server.models:
-        return Seen(UP, models=[provider.parse_model({'id': model}) for model in server.models])
-    if status == 429:
-        return Seen(UP, 'It limits how often its models may be listed (status 429).')
-    if 300 <= status < 400:
-        return Seen(DOWN, f'It redirects elsewhere (status {status}): is the URL right?')
-    if status >= 400:
-        return _failed(provider, answer)
-    return _listed(provider, answer)
-
-
-def _failed(provider: Provider, answer: Answer) -> Seen:
-    message = provider.parse_error(answer.status, answer.headers, answer.body).message
-    if answer.status == 503 and 'loading' in message.lower():
-        return Seen(LOADING, message)
-    if answer.status in NO_MODEL_LIST:
-        return Seen(DOWN, f'It has no model list there (status {answer.status}): is the URL right, or name its models.')
-    return Seen(DOWN, f'It answers with status {answer.status}: {message}')
-
-
-def _listed(provider: Provider, answer: Answer) -> Seen:
-    try:
-        document = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        kind = answer.headers.get('content-type', 'no type').partition(';')[0]
-        return Seen(DOWN, f'It answers with something that is not JSON ({kind}): is the URL right?')
-    if (hidden := provider.hidden_error(document)) is not None:
-        return Seen(DOWN, f'It answers with an error: {hidden.message}')
-    try:
-        return Seen(UP, models=provider.parse_models(document))
-    except UpstreamBrokenError as error:
-        return Seen(DOWN, str(error))
 
 
 def _without_secrets(seen: Seen, secrets: tuple[str, ...]) -> Seen:

@@ -1,6 +1,7 @@
 """Follows the health of every unmanaged server."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -10,7 +11,7 @@ import httpx2
 from llmhost.config import Config
 from llmhost.host.backoff import Backoff
 from llmhost.host.board import StatusBoard
-from llmhost.host.probe import look, open_client
+from llmhost.host.probe import CA_VARIABLES, Seen, look, open_client
 from llmhost.storage.servers import Server
 from llmhost.storage.status import DOWN, LOADING, ServerStatus
 
@@ -22,6 +23,8 @@ JITTER = 0.1
 LOADING_PAUSE = 1.0
 DOWN_FIRST_PAUSE, DOWN_LAST_PAUSE = 2.0, 8.0
 """A server that is down is asked again sooner than a healthy one, then four times slower; its return shows within 10 s."""
+
+log = logging.getLogger(__name__)
 
 
 class Probes:
@@ -84,11 +87,21 @@ class Probes:
 
     async def _look(self, server: Server) -> str:
         async with self._slots:
-            client = await self._opened()
-            seen = await look(client, server, self._config.variables, TIMEOUT)
+            seen = await self._seen(server)
         if self._servers.get(server.name) is server:  # or else it was changed meanwhile, and this is of no use
             self._board.put(server.name, seen.state, error=seen.error, models=seen.models)
         return seen.state
+
+    async def _seen(self, server: Server) -> Seen:
+        try:
+            client = await self._opened()
+        except OSError as error:  # ssl's own errors are such too
+            return Seen(DOWN, f'The certificates of {" or ".join(CA_VARIABLES)} cannot be read: {error.strerror or error}.')
+        try:
+            return await look(client, server, self._config.variables, TIMEOUT)
+        except Exception as error:  # a defect that one server's answer brought out must not end its probing for good
+            log.exception("The answer of '%s' to a probe cannot be judged.", server.name)
+            return Seen(DOWN, f'It cannot be judged ({type(error).__name__}); the log has the cause.')
 
     async def _opened(self) -> httpx2.AsyncClient:
         """The client, opened by the first probe: loading certificates takes a tenth of a second."""

@@ -126,8 +126,16 @@ class Provider:
     def hidden_error(self, document: Any) -> UpstreamStatusError | None:
         """The error inside an answer with status 200, if it is one."""
         if isinstance(document, dict) and document.get('error'):
-            return read_fault(200, {}, orjson.dumps(document))
+            return read_fault(200, {}, encode_fault(document))
         return None
+
+
+def encode_fault(document: Document) -> bytes:
+    """The document in bytes; nothing where it is nested too deeply to be written."""
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        return b''
 
 
 def client_wants_usage(payload: Mapping[str, Any]) -> bool:

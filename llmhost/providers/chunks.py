@@ -105,8 +105,8 @@ class ChunkReader:
         calls = self._calls.setdefault(index, _ToolCalls())
         changed = False
         for call in delta['tool_calls']:
-            changed |= calls.place(call)
             changed |= mend_arguments(call)
+            changed |= calls.place(call)
         return changed
 
 
@@ -125,38 +125,74 @@ def _streamed(choice: Document) -> Document:
     return {**others, 'delta': delta}
 
 
+class _ToolCall:
+    """A call that was begun: its name, and the parts of its arguments so far."""
+
+    __slots__ = ('_name', '_arguments')
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._arguments: list[str] = []
+
+    def take(self, function: Document, goes_on: bool) -> bool:
+        """Note one more part. A name that is told again is taken out, since clients join what comes; True when it was."""
+        self._arguments.append(function['arguments'])
+        if not goes_on or not self._name or function.get('name') != self._name:
+            self._name = self._name or function.get('name')
+            return False
+        del function['name']
+        return True
+
+    def goes_on(self, function: Document) -> bool:
+        """Whether `function`, which came without an id, belongs to it: a second call of its name comes when it is whole."""
+        if not function.get('name'):
+            return True
+        return function['name'] == self._name and not (function['arguments'] and self._is_whole())
+
+    def _is_whole(self) -> bool:
+        try:
+            orjson.loads(''.join(self._arguments))
+        except orjson.JSONDecodeError:
+            return False
+        return True
+
+
 class _ToolCalls:
     """One choice's tool calls: an index for each call, by its id."""
 
-    __slots__ = ('_by_id', '_by_upstream_index', '_count')
+    __slots__ = ('_by_id', '_by_upstream_index', '_calls')
 
     def __init__(self) -> None:
         self._by_id: dict[str, int] = {}
         self._by_upstream_index: dict[int, int] = {}
-        self._count = 0
+        self._calls: list[_ToolCall] = []
 
     def place(self, call: Document) -> bool:
         """Give `call` its index; a call that starts without an id or type gets them. True when something was changed."""
-        before = call.get('index'), call.get('id'), call.get('type')
-        call['index'] = self._index_of(call, call.get('index'))
+        before, begun = (call.get('index'), call.get('id'), call.get('type')), len(self._calls)
+        function = call.get('function')
+        index = call['index'] = self._index_of(call, call.get('index'))
         if call.get('id') and not call.get('type'):
             call['type'] = 'function'
-        return before != (call['index'], call.get('id'), call.get('type'))
+        shortened = isinstance(function, dict) and self._calls[index].take(function, index < begun)
+        return shortened or before != (call['index'], call.get('id'), call.get('type'))
 
     def _index_of(self, call: Document, upstream_index: int | None) -> int:
-        call_id = call.get('id')
+        call_id, function = call.get('id'), call.get('function') or {}
         if call_id and call_id in self._by_id:
             return self._by_id[call_id]
-        starts = bool(call_id) or bool((call.get('function') or {}).get('name'))
-        if upstream_index is not None and not starts and upstream_index in self._by_upstream_index:
-            return self._by_upstream_index[upstream_index]
-        if not starts and self._count:
-            return self._count - 1
+        if call_id:
+            return self._start(call, upstream_index)
+        known = None if upstream_index is None else self._by_upstream_index.get(upstream_index)
+        if known is not None and self._calls[known].goes_on(function):
+            return known
+        if not function.get('name') and self._calls:
+            return len(self._calls) - 1
         return self._start(call, upstream_index)
 
     def _start(self, call: Document, upstream_index: int | None) -> int:
-        index = self._count
-        self._count += 1
+        index = len(self._calls)
+        self._calls.append(_ToolCall((call.get('function') or {}).get('name')))
         if upstream_index is not None:
             self._by_upstream_index[upstream_index] = index
         call['id'] = call.get('id') or new_call_id()

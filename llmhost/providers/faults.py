@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -10,13 +11,15 @@ import orjson
 
 from llmhost.errors import UpstreamStatusError
 
-MESSAGE_LIMIT = 2000
+RETRY_LIMIT = 86400.0
 TYPES = {400: 'invalid_request_error', 401: 'invalid_request_error', 403: 'invalid_request_error',
          404: 'invalid_request_error', 409: 'invalid_request_error', 413: 'invalid_request_error',
          422: 'invalid_request_error', 429: 'requests'}
 CONTEXT_TYPES = frozenset({'exceed_context_size_error', 'context_length_exceeded'})
 CONTEXT_CODE = 'context_length_exceeded'
 CONTEXT_STATUSES = frozenset({400, 413, 422})
+is_word = re.compile(r'[A-Za-z0-9_.:-]{1,64}').fullmatch
+"""What a type or a code may be: they are logged, so what is longer or freer is left out."""
 says_context = re.compile(r'context (length|size|window)|input length exceeds|too many tokens', re.IGNORECASE).search
 
 
@@ -25,7 +28,8 @@ def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
 
     Forms known: OpenAI's `{"error": {…}}`; the same with an integer code (vLLM, llama.cpp, OpenRouter); `{"error": "text"}`
     (Ollama, LM Studio); `{"error": "text", "error_type": …}` (TEI); `{"message": …}` (Cohere); `{"detail": …}` (FastAPI,
-    Jina, Voyage); anything else, such as a proxy's HTML page, is named by its status alone.
+    Jina, Voyage); anything else, such as a proxy's HTML page, is named by its status alone. Message and param are whole:
+    `redaction.hide` shortens them, once the secrets are out (half a secret would not be found).
     """
     document = _parse(body)
     fault = document.get('error', document)
@@ -39,25 +43,33 @@ def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
         message,
         status=status,
         type=_type(fault, status),
-        param=_text(fault.get('param')),
+        param=_printable(fault.get('param')),
         code=_code(fault, status, message),
         retry_after=retry_after_of(headers),
     )
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `Retry-After` (seconds or an HTTP date, RFC 9110 §10.2.3) or OpenAI's `retry-after-ms`."""
+    """Seconds to wait, from `Retry-After` (seconds or an HTTP date, RFC 9110 §10.2.3) or OpenAI's `retry-after-ms`.
+
+    A day at most: what is longer, or no number at all, is a mistake.
+    """
     try:
-        if 'retry-after-ms' in headers:
-            return max(0.0, float(headers['retry-after-ms']) / 1000)
-        value = headers.get('retry-after')
-        if value is None:
-            return None
-        if value.strip().replace('.', '', 1).isdigit():
-            return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+        seconds = _stated_pause(headers)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if seconds is None else min(max(0.0, seconds), RETRY_LIMIT)
+
+
+def _stated_pause(headers: Mapping[str, str]) -> float | None:
+    if 'retry-after-ms' in headers:
+        return float(headers['retry-after-ms']) / 1000
+    value = headers.get('retry-after')
+    if value is None:
+        return None
+    if value.strip().replace('.', '', 1).isdigit():
+        return float(value)
+    return parsedate_to_datetime(value).timestamp() - time.time()
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -82,15 +94,16 @@ def _message(fault: Mapping[str, Any], status: int) -> str:
     for key in ('message', 'detail', 'error'):
         value = fault.get(key)
         if isinstance(value, str) and value:
-            return value[:MESSAGE_LIMIT]
+            return value
         if value:
-            return orjson.dumps(value).decode()[:MESSAGE_LIMIT]
+            with suppress(orjson.JSONEncodeError):  # nested too deeply to be written again
+                return orjson.dumps(value).decode()
     return f'The model server answered with status {status} and no message.'
 
 
 def _type(fault: Mapping[str, Any], status: int) -> str:
-    stated = fault.get('type')
-    if isinstance(stated, str) and stated and stated not in CONTEXT_TYPES:
+    stated = _word(fault.get('type'))
+    if stated and stated not in CONTEXT_TYPES:
         return stated
     return TYPES.get(status, 'invalid_request_error' if 400 <= status < 500 else 'server_error')
 
@@ -100,10 +113,15 @@ def _code(fault: Mapping[str, Any], status: int, message: str) -> str | None:
 
     A prompt that is too long has OpenAI's code, by which agents know to shorten it; most servers say so in words alone.
     """
-    stated = _text(fault.get('code'))
-    is_context = fault.get('type') in CONTEXT_TYPES or status in CONTEXT_STATUSES and stated is None and says_context(message)
-    return CONTEXT_CODE if is_context else stated
+    stated = _word(fault.get('code'))
+    if _word(fault.get('type')) in CONTEXT_TYPES:
+        return CONTEXT_CODE
+    return CONTEXT_CODE if status in CONTEXT_STATUSES and stated is None and says_context(message) else stated
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) and is_word(value) else None
+
+
+def _printable(value: Any) -> str | None:
+    return ''.join(filter(str.isprintable, value)) or None if isinstance(value, str) else None

@@ -32,11 +32,14 @@ def _mend_choice(choice: Document, position: int) -> bool:
 
 def mend_embeddings(document: Document, model: str) -> bool:
     """Mend an embeddings answer in place; True when something was changed."""
-    usage = document.get('usage') or {}
+    stated = document.get('usage')
+    usage = stated if isinstance(stated, dict) else {}
     tokens = usage.get('prompt_tokens', usage.get('total_tokens', 0))  # Jina states the total alone
     whole_usage = {'prompt_tokens': tokens, 'total_tokens': tokens, **usage}
     defaults = {'object': 'list', 'model': model, 'usage': whole_usage}
-    missing = {name for name in defaults if not document.get(name)} | ({'usage'} if usage.keys() < whole_usage.keys() else set())
+    missing = {name for name in defaults if not document.get(name)}
+    if not isinstance(stated, dict) or usage.keys() < whole_usage.keys():
+        missing.add('usage')
     document.update({name: defaults[name] for name in missing})
     for position, row in enumerate(document['data']):
         if 'index' not in row or row.get('object') != 'embedding':

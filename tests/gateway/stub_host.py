@@ -9,16 +9,17 @@ from typing import Any, Self
 
 
 class StubHost(ThreadingMixIn, UnixStreamServer):
-    """Every start is answered with `status` and `answer` (bytes as they are) after `delay` seconds."""
+    """Every start is answered with `status` and `answer` (bytes as they are) and `headers` after `delay` seconds."""
 
     daemon_threads = True
 
-    def __init__(self, path: Path, answer: Any, status: int = 200, delay: float = 0.0) -> None:
+    def __init__(self, path: Path, answer: Any, status: int = 200, delay: float = 0.0, **headers: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(str(path), Handler)
         self.answer = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.status = status
         self.delay = delay
+        self.headers = headers
         self.started: list[str] = []
         self.stopped = threading.Event()
 
@@ -41,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         host.stopped.wait(host.delay)
         self.send_response(host.status)
         self.send_header('Content-Length', str(len(host.answer)))
+        for name, value in host.headers.items():
+            self.send_header(name.replace('_', '-'), value)
         self.end_headers()
         self.wfile.write(host.answer)
 

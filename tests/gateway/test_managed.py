@@ -66,6 +66,14 @@ def test_server_that_cannot_start_is_unavailable_with_the_hosts_reason(stream, d
 
 
 @streams
+def test_pause_and_code_of_the_host_reach_the_client(stream, door, managed, host):
+    answer = {'error': {'message': 'It did not start.', 'code': 'server_not_started'}}
+    with host(answer, status=503, retry_after='17'):
+        refusal = door.chat(stream=stream)
+    assert (refusal.json['error']['code'], refusal.headers['retry-after']) == ('server_not_started', '17')
+
+
+@streams
 def test_managed_server_without_a_host_is_unavailable_and_the_others_go_on(stream, door, managed, upstream):
     answer = door.chat(stream=stream)
     assert answer.status_code == 503 and int(answer.headers['retry-after']) >= 1
@@ -88,7 +96,7 @@ def test_start_that_takes_too_long_is_given_up(door, managed, host):
 
 
 @pytest.mark.parametrize(('answer', 'status'), [
-    (b'Internal Server Error', 500), (b'', 200), ({}, 404), ([], 500), ({'error': 'text'}, 503),
+    (b'Internal Server Error', 500), (b'', 200), ({}, 404), ([], 500), ({'error': 'text'}, 503), ({'error': []}, 503),
 ])
 def test_host_that_answers_nonsense_is_away(answer, status, door, managed, host):
     with host(answer, status=status):

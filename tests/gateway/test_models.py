@@ -106,3 +106,15 @@ def test_key_for_some_models_sees_those_alone(door, add, runner):
     assert door.client.get('/v1/models/llama-1', headers=headers).status_code == 404
     assert door.client.post('/v1/embeddings', json={'model': 'llama-1', 'input': 'x'}, headers=headers).status_code == 404
     assert door.client.post('/v1/embeddings', json={'model': 'qwen-1', 'input': 'x'}, headers=headers).status_code == 200
+
+
+def test_key_for_one_servers_models_sees_them_under_that_servers_name(door, add, runner):
+    add('gpu', models=('plain', 'both'))
+    add('mac', models=('both', 'own'))
+    made = runner.invoke(args=['keys', 'create', 'ann', '--model', 'gpu/*', '--model', 'own', '--json'])
+    headers = {'Authorization': f'Bearer {json.loads(made.output)["key"]}'}
+    models = [model['id'] for model in door.client.get('/v1/models', headers=headers).json['data']]
+    assert models == ['own', 'gpu/plain', 'gpu/both']
+    for model in models:
+        assert door.client.get(f'/v1/models/{model}', headers=headers).status_code == 200
+    assert door.client.get('/v1/models/plain', headers=headers).status_code == 404

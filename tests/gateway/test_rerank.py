@@ -42,6 +42,23 @@ def test_rerank_is_made_from_embeddings_where_the_server_has_none(path, door, ad
     assert all(-1.001 <= score <= 1.001 for score in scores)
 
 
+@pytest.mark.parametrize('usage', [
+    [], [1], 'many', 3, None, {'total_tokens': '7'}, {'total_tokens': [7]}, {'prompt_tokens': 'x'},
+], ids=str)
+@pytest.mark.parametrize('provider', ['ollama', 'vllm'])
+def test_usage_that_cannot_be_counted_is_not_counted(provider, usage, door, add):
+    box = add('box', provider=provider)
+    rows = [{'index': index, 'embedding': [1.0, index], 'relevance_score': 1 / (1 + index)} for index in range(4)]
+    kept = rows if provider == 'ollama' else rows[:3]
+    box.always('*', Reply.json({'data': kept, 'results': kept, 'usage': usage}))
+    assert order_of(door.post('/rerank', PAYLOAD)) == [0, 1, 2]
+
+
+def test_error_under_200_that_is_nested_too_deeply_is_a_broken_answer(door, add):
+    add('box', provider='cohere').always('*', Reply.text('{"error": ' + '[' * 500 + ']' * 500 + '}'))
+    assert door.post('/rerank', PAYLOAD).status_code == 502
+
+
 NOT_SERVED = {
     'llama.cpp without --reranking': Reply.sample('llamacpp/error_501_rerank.json'),
     'no such path': Reply.error(404, 'Not Found'),

@@ -1,4 +1,5 @@
-"""A managed server for tests: `stub_server.py PORT [OPTION]…`. Any GET is answered 200 with its pid; options are
+"""A managed server for tests: `stub_server.py PORT [OPTION]…`. Any GET is answered 200 with its pid, but one of
+`/crash…` is written down and ends it with status 4; options are
 
     fail=TEXT       write TEXT and end with status 3
     gate=FILE       503 until FILE exists
@@ -20,6 +21,9 @@ OPTIONS = dict(option.partition('=')[::2] for option in sys.argv[2:])
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.startswith('/crash'):
+            print(self.path, flush=True)
+            os._exit(4)
         ready = 'gate' not in OPTIONS or os.path.exists(OPTIONS['gate'])
         body = json.dumps({'pid': os.getpid()}).encode()
         self.send_response(200 if ready else 503)

@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -75,10 +76,13 @@ def test_a_server_whose_guard_is_killed_dies_with_its_children_and_runs_again(ho
     host.wait_for_status('local', lambda status: status.state == UP and status.pid != pid)
 
 
-def test_a_server_that_ends_at_once_fails_the_start_with_its_last_lines(host: HostUnderTest, tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_fails_the_start_and_its_words_are_in_the_status(host: HostUnderTest, tmp_path: Path) -> None:
     host.servers(local=stub('"fail=one\\ntwo\\nthree\\nfour\\n\x1b[31mfive\\nsix"', f'starts={tmp_path / "starts"}'))
-    assert host.refusal('local') == "'local' did not start: It ended with status 3: two | three | four | five | six"
-    assert host.wait_for_state('local', DOWN).error == host.refusal('local')
+    assert host.refusal('local') == (
+        "'local' did not start: It ended with status 3; 'flask servers show local' and its log have the reason.")
+    error = host.wait_for_state('local', DOWN).error
+    assert error == "'local' did not start: It ended with status 3: two | three | four | five | six"
+    assert 'its log' in host.refusal('local')
     assert (tmp_path / 'starts').read_text().count('start') == 2, 'it is tried when asked, and by itself never'
 
 
@@ -88,13 +92,35 @@ def test_a_server_that_keeps_failing_is_not_started_for_every_asker(host: HostUn
     while (response := host.start('local')).headers.get('Retry-After') is None and time.monotonic() < end:
         assert response.status_code == 503
     for _ in range(100):
-        assert 'broken' in host.refusal('local')
+        assert 'ended with status 3' in host.refusal('local')
     assert (tmp_path / 'starts').read_text().count('start') <= 5
 
 
 def test_a_program_that_does_not_exist_is_named(host: HostUnderTest) -> None:
     host.servers(local={'command': 'no-such-program --port {port}'})
-    assert 'no-such-program: No such file or directory' in host.refusal('local')
+    host.refusal('local')
+    assert 'no-such-program: No such file or directory' in (host.wait_for_state('local', DOWN).error or '')
+
+
+@pytest.mark.parametrize(('said', 'told'), [
+    ('/models/a.gguf is not a GGUF file.', 'is not a GGUF file.'),
+    ("The package xllamacpp is missing (No module named 'xllamacpp'): pip install", "pip install 'llmhost[local]'"),
+])
+def test_a_cause_that_llmhost_found_itself_is_told_to_those_who_asked(host: HostUnderTest, said: str, told: str) -> None:
+    host.servers(local=stub(f'"fail={said}"'))
+    assert told in host.refusal('local')
+    assert '/models' not in host.refusal('local')
+
+
+def test_what_a_server_wrote_while_it_was_used_is_quoted_nowhere(host: HostUnderTest, caplog: pytest.LogCaptureFixture) -> None:
+    host.servers(local=stub())
+    with suppress(httpx2.TransportError):
+        httpx2.get(f'{host.url("local")}/crash/my-secret-prompt', trust_env=False)
+    told = "'local' ended with status 4; its log has more: run/logs/local.log"
+    wait_until(lambda: told in caplog.text, 5, 'the crash in the log')
+    assert 'my-secret-prompt' in (host.config.run_dir / 'logs' / 'local.log').read_text()
+    own = [record.getMessage() for record in caplog.records if record.name.startswith('llmhost')]
+    assert 'my-secret-prompt' not in ' '.join(own)
 
 
 def test_a_command_that_cannot_be_split_is_refused(host: HostUnderTest) -> None:

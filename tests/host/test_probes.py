@@ -38,13 +38,14 @@ def test_a_probe_sends_the_key_and_the_headers(host: HostUnderTest) -> None:
         (Reply.error(401, 'no'), MISCONFIGURED, 'It wants an API key (status 401).'),
         (Reply.error(403, 'no'), MISCONFIGURED, 'It wants an API key (status 403).'),
         (Reply.json({'error': {'code': 503, 'message': 'Loading model'}}, 503), LOADING, 'Loading model'),
-        (Reply.text('<h1>Bad Gateway</h1>', 503), DOWN, 'It answers with status 503'),
+        (Reply.text('<h1>Bad Gateway</h1>', 503), DOWN, 'It answered 503'),
         (Reply.text('<html>Welcome</html>'), DOWN, 'not JSON (text/html)'),
         (Reply.json({'error': 'Unexpected endpoint'}), DOWN, 'Unexpected endpoint'),
         (Reply.json({'status': 'ok'}), DOWN, 'no array "data"'),
-        (Reply(302, {'Location': 'https://elsewhere/'}), DOWN, 'It redirects elsewhere (status 302)'),
+        (Reply(302, {'Location': 'https://elsewhere/'}), DOWN, 'It redirects to https://elsewhere/: give that address.'),
         (Reply.error(404, 'no'), DOWN, 'no model list there (status 404)'),
         (Reply.error(429, 'slow down'), UP, 'status 429'),
+        (Reply.json({'error': {'message': 'No.', 'type': ['x'], 'code': {}, 'param': []}}, 500), DOWN, 'It answered 500: No.'),
         (Reply(drop=True), DOWN, 'It broke the connection off.'),
     ],
     ids=lambda value: None if isinstance(value, Reply) else value[:30],
@@ -193,6 +194,28 @@ def test_a_slow_server_does_not_hold_up_the_others(host: HostUnderTest) -> None:
         slow.always(MODELS, Reply(hang=True))
         host.servers(slow={'url': slow.url}, quick={'url': quick.url})
         host.wait_for_state('quick', UP, timeout=2)
+
+
+def test_probing_goes_on_after_an_answer_that_brings_out_a_defect(config: Config) -> None:
+    host = HostUnderTest(replace(config, probe_interval=0.1))
+    with FakeUpstream(models=['m1']) as upstream:
+        upstream.answer(MODELS, Reply.text('{"error": ' + '[' * 500 + ']' * 500 + '}'))
+        host.servers(lan={'url': upstream.url})
+        host.thread.start()
+        assert [model['id'] for model in host.wait_for_state('lan', UP).models] == ['m1']
+        host.close()
+
+
+def test_certificates_that_cannot_be_read_are_named(config: Config) -> None:
+    variables = {**config.variables, 'REQUESTS_CA_BUNDLE': '', 'SSL_CERT_FILE': '/nonexistent'}
+    host = HostUnderTest(replace(config, probe_interval=0.1, variables=variables))
+    with FakeUpstream() as upstream:
+        host.servers(lan={'url': upstream.url})
+        host.thread.start()
+        for _ in range(2):
+            seen = host.probe('lan')
+            assert (seen['state'], 'SSL_CERT_FILE cannot be read: No such file' in seen['error']) == (DOWN, True)
+        host.close()
 
 
 def test_an_earlier_hosts_view_is_kept(config: Config) -> None:

@@ -48,7 +48,7 @@ class Gunicorn:
             '--no-control-socket', '--chdir', str(folder), '--pythonpath', str(CHECKOUT), 'tiny:app',
         ]
         self.log = folder / 'gunicorn.log'
-        environment = {**os.environ, 'LLMHOST_DATA_DIR': str(config.data_dir)}
+        environment = {**os.environ, 'LLMHOST_DATA_DIR': str(config.data_dir), 'LLMHOST_LOG_LEVEL': 'DEBUG'}
         with self.log.open('w') as file:
             self.master = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
         wait_until(self.host_pid, 10, 'the host')

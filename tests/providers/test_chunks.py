@@ -69,6 +69,27 @@ def test_tool_calls_are_numbered_by_their_ids_however_the_server_numbers_them(ch
     assert calls_in(read(*chunks)) == expected
 
 
+def names_in(chunks: list[dict[str, Any]]) -> list[tuple[int, str | None]]:
+    """(index, name) of each part of a tool call."""
+    parts = [part for one in chunks for choice in one['choices'] for part in choice['delta'].get('tool_calls', ())]
+    return [(part['index'], part['function'].get('name')) for part in parts]
+
+
+@pytest.mark.parametrize('same', [{}, {'id': 'a'}, {'id': None}, {'id': ''}], ids=['no id', 'same id', 'null id', 'empty id'])
+def test_name_that_is_told_again_in_every_part_is_one_call_and_told_once(same):
+    chunks = read(called(part('', index=0, id='a', name='f')), called(part('{"x"', index=0, name='f', **same)),
+                  called(part(': 1}', index=0, name='f', **same)), called(part('', index=0, name='f', **same)))
+    assert [(index, arguments) for index, _, arguments in calls_in(chunks)] == [(0, ''), (0, '{"x"'), (0, ': 1}'), (0, '')]
+    assert names_in(chunks) == [(0, 'f'), (0, None), (0, None), (0, None)]
+
+
+@pytest.mark.parametrize(('first', 'second', 'name'), [('{"x": 1}', '{"x": 2}', 'f'), ({}, {}, 'f'), ('{}', '{}', 'g')])
+def test_whole_calls_without_ids_stay_apart_though_all_have_index_0(first, second, name):
+    chunks = read(called(part(first, index=0, name='f'), part(second, index=0, name=name)))
+    assert names_in(chunks) == [(0, 'f'), (1, name)]
+    assert len({call_id for _, call_id, _ in calls_in(chunks)}) == 2
+
+
 @pytest.mark.parametrize('call', [part('{}', index=0, name='f'), part('{}', index=0, id='', name='f'),
                                   part('{}', index=0, id=None, name='f')])
 def test_tool_call_without_an_id_gets_one_and_its_type(call):
