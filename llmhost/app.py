@@ -12,7 +12,7 @@ from llmhost.services import Services
 
 def create_app(config: Config | None = None) -> Flask:
     """The application, wired. Without `config`, settings come from the environment. Raises ConfigurationError."""
-    services = Services(config or _load_config())
+    services = Services(serving.config_of_flask_run(config or _load_config()))
     app = Flask('llmhost', static_folder=None)
     app.extensions['llmhost'] = services
     logs.configure(services.config.log_level, services.config.log_format)

@@ -1,5 +1,6 @@
 """gunicorn's gevent worker, but for how it stops: it does not wait for idle connections, and ends what is left in words."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from gunicorn.workers.ggevent import GeventWorker
 LAST_WORDS_SECONDS = 2.0
 LAST_WORDS_SHARE = 0.3
 LINGER_SECONDS = 0.01
+SEND_TIMEOUT = 60.0
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -54,14 +56,27 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 
 class ClientSocket(socket.socket):  # type: ignore[misc]
-    """A client's connection. gevent's own `sendall` asks the kernel for the buffer's size before each write."""
+    """A client's connection. gevent's own `sendall` asks the kernel for the buffer's size before each write.
+
+    A client that takes nothing for `send_timeout` seconds counts as gone, as under nginx: what it holds is others' too.
+    """
 
     __slots__ = ()
+    send_timeout = SEND_TIMEOUT
 
     def sendall(self, data: bytes, flags: int = 0) -> None:
-        sent = self.send(data, flags)
-        if sent < len(data):
-            super().sendall(memoryview(data)[sent:], flags)
+        sent = self._send_some(data, flags)
+        while sent < len(data):
+            sent += self._send_some(memoryview(data)[sent:], flags)
+
+    def _send_some(self, data: bytes | memoryview, flags: int) -> int:
+        """How much went out; 0 after a wait for room. Raises BrokenPipeError, which gunicorn takes for a client's leaving."""
+        try:
+            return int(self.send(data, flags, timeout=0.0))
+        except BlockingIOError:
+            gone = BrokenPipeError(errno.EPIPE, 'The client does not read')
+            socket.wait_write(self.fileno(), timeout=self.send_timeout, timeout_exc=gone)
+            return 0
 
 
 def end(greenlets: set[Greenlet]) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +27,11 @@ from llmhost.storage.keys import KeyStore
 
 HOST_APP = 'llmhost.host.process:HostApp'
 METRICS_FOLDER = 'PROMETHEUS_MULTIPROC_DIR'
+GREETING = 'LLMHOST_GREETING'
+"""What `flask up` wants said once the address listens."""
+DRAIN_VARIABLE = 'LLMHOST_DRAIN_TIMEOUT'
+"""Tells the host gunicorn's graceful time-out."""
+NOT_TCP = ('unix:', 'fd:')
 WORKERS_LIMIT = 4
 GRACEFUL_TIMEOUT = 30
 HOST_GRACE = 5
@@ -52,11 +58,21 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         'dirty_workers': 1,
         'dirty_graceful_timeout': GRACEFUL_TIMEOUT + HOST_GRACE,
         'control_socket_disable': True,
-        'logconfig_dict': logs.settings(config.log_level, config.log_format),
+        'logconfig_dict': _log_settings(config),
         'on_starting': on_starting,
+        'when_ready': when_ready,
         'child_exit': child_exit,
         'on_exit': on_exit,
     }
+
+
+def _log_settings(config: Config) -> dict[str, Any]:
+    """gunicorn's own comings and goings are for DEBUG: they would hide what llmhost says."""
+    settings = logs.settings(config.log_level, config.log_format)
+    if config.log_level == 'INFO':
+        loggers = settings['loggers']
+        loggers['gunicorn.error'] = {**loggers['gunicorn.error'], 'level': 'WARNING'}
+    return settings
 
 
 def _workers(text: str | None) -> int:
@@ -77,22 +93,25 @@ def prepare(config: Config) -> None:
     except OSError as error:
         raise ConfigurationError(
             f'The data directory {config.data_dir} cannot be used: {error.strerror}. Set LLMHOST_DATA_DIR.') from error
-    if METRICS_FOLDER not in os.environ:
-        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix='metrics-', dir=config.run_dir)
-        for folder in config.run_dir.glob('metrics-*'):
-            if str(folder) != os.environ[METRICS_FOLDER] and not _is_used(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-        (Path(os.environ[METRICS_FOLDER]) / 'owner').write_text(str(os.getpid()))
+    _make_metrics_folder(config.run_dir)
+
+
+def _make_metrics_folder(run_dir: Path) -> None:
+    """Unless the operator named one. That of the master this one was started from (SIGUSR2) changes hands."""
+    if not os.environ.get(METRICS_FOLDER):
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix='metrics-', dir=run_dir)
+    own = Path(os.environ[METRICS_FOLDER])
+    if own.parent != run_dir or not own.name.startswith('metrics-'):
+        return
+    (own / 'owner').write_text(str(os.getpid()))
+    for folder in run_dir.glob('metrics-*'):
+        if not _is_used(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_open_door(config: Config) -> None:
     """Serving beyond loopback without a key needs `LLMHOST_AUTH=off` in words. Raises ConfigurationError."""
-    if config.binds_loopback_only or config.auth != 'auto':
-        return
-    if not Access(KeyStore(config.data_dir / 'keys.json', load_key), config).has_keys():
-        raise ConfigurationError(
-            f'{config.bind} can be reached from other machines, and no API key exists. '
-            "Make one with 'flask keys create NAME', or allow everyone with LLMHOST_AUTH=off.")
+    Access(KeyStore(config.data_dir / 'keys.json', load_key), config).refuse_open_door(config.bind)
 
 
 def _is_used(folder: Path) -> bool:
@@ -105,14 +124,41 @@ def _is_used(folder: Path) -> bool:
 
 
 def on_starting(server: Any) -> None:
-    """The command line may have named other addresses than LLMHOST_BIND."""
-    config = load_config()
-    for address in server.cfg.bind:
-        try:
-            refuse_open_door(replace(config, bind=address))
-        except ConfigurationError as error:
-            sys.exit(f'Error: {error}')
-        server.log.info('llmhost serves %s', address if address.startswith('unix:') else f'http://{address}/v1')
+    """The command line may have named other addresses and times than the environment: what is forked goes by these."""
+    configs = [replace(load_config(), bind=_written(address)) for address in server.cfg.address]
+    try:
+        for config in configs:
+            refuse_open_door(config)
+    except ConfigurationError as error:
+        sys.exit(f'Error: {error}')
+    os.environ['LLMHOST_BIND'] = min(configs, key=_reach).bind
+    os.environ[DRAIN_VARIABLE] = str(server.cfg.graceful_timeout)
+    grace = max(server.cfg.dirty_graceful_timeout, server.cfg.graceful_timeout + HOST_GRACE)
+    server.cfg.set('dirty_graceful_timeout', grace)
+
+
+def _reach(config: Config) -> tuple[bool, bool]:
+    """Orders addresses: what other machines can reach first, then what browsers can."""
+    return config.binds_loopback_only, config.bind.startswith('unix:')
+
+
+def _written(address: Any) -> str:
+    """One of gunicorn's parsed addresses as LLMHOST_BIND has it."""
+    if isinstance(address, tuple):
+        host, port = address
+        return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+    return f'fd://{address}' if isinstance(address, int) else f'unix:{address}'
+
+
+def when_ready(server: Any) -> None:
+    """Now it listens: what `flask up` has to say, else the addresses."""
+    greeting = os.environ.pop(GREETING, None)
+    if greeting:
+        with suppress(OSError):  # standard output may be closed
+            click.echo(greeting)
+        return
+    for address in map(_written, server.cfg.address):
+        log.info('llmhost serves %s', address if address.startswith(NOT_TCP) else f'http://{address}/v1')
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -123,7 +169,21 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    shutil.rmtree(os.environ.get(METRICS_FOLDER, ''), ignore_errors=True)
+    """Remove the workers' counters, where the folder is this master's own."""
+    folder = Path(os.environ.get(METRICS_FOLDER, ''))
+    with suppress(OSError):
+        if (folder / 'owner').read_text() == str(os.getpid()):
+            shutil.rmtree(folder, ignore_errors=True)
+    log.info('llmhost has stopped.')
+
+
+def config_of_flask_run(config: Config) -> Config:
+    """Under `flask run`, the address is the one its options name."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name != 'run':
+        return config
+    host = str(context.params.get('host') or '127.0.0.1')
+    return replace(config, bind=host if host.startswith('unix:') else _written((host, context.params.get('port'))))
 
 
 def start_host_under_flask_run(config: Config) -> None:
@@ -132,7 +192,7 @@ def start_host_under_flask_run(config: Config) -> None:
     if context is None or context.info_name != 'run':
         return
     try:
-        refuse_open_door(replace(config, bind=f'{context.params.get("host")}:{context.params.get("port")}'))
+        refuse_open_door(config)
     except ConfigurationError as error:
         raise click.ClickException(error.message) from error
     from llmhost.host.thread import HostThread  # heavy, and only this one command needs it here

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from llmhost.api import completions, cors, errors, health, models, request_log, rerank
+from llmhost.api import completions, cors, errors, health, models, request_log, rerank, unread
 from llmhost.api.departures import Departures
 from llmhost.services import Services
 
@@ -16,5 +16,6 @@ def register(app: Flask, services: Services) -> None:
         app.register_blueprint(module.blueprint)
     errors.register(app)
     request_log.register(app)
+    unread.register(app)
     if config.cors_origins:
         cors.register(app, config.cors_origins)

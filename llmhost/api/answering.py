@@ -1,11 +1,7 @@
 """From a request to its answer, the same for every task: authenticate, read, validate, ask, answer, log."""
 
 import logging
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from socket import SHUT_RDWR, SHUT_WR
 from typing import Any
 
 from flask import Response, current_app, request
@@ -16,7 +12,8 @@ from llmhost.api.errors import INTERNAL, error_response, from_http
 from llmhost.api.event_stream import Events, EventStream
 from llmhost.api.request_id import HEADER, request_id
 from llmhost.api.request_log import finish
-from llmhost.errors import LLMHostError, UnavailableError, UnknownModelError
+from llmhost.api.unread import READ
+from llmhost.errors import InvalidRequestError, LLMHostError, UnavailableError, UnknownModelError
 from llmhost.schemas import decode_body
 from llmhost.services import Call, Key, Services, may_use
 
@@ -24,8 +21,7 @@ log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER = 2.0
-LINGER_SECONDS = 2.0
-LINGER_BLOCK = 262144
+MODEL_FIELDS = ('model', 'models')
 STREAM_HEADERS = (('Cache-Control', 'no-cache'), ('X-Accel-Buffering', 'no'))
 
 Payload = dict[str, Any]
@@ -39,8 +35,9 @@ def services() -> Services:
 
 
 def identify() -> Key | None:
-    """Whose request this is. Raises AuthenticationError."""
-    return services().access.identify(_presented_key())
+    """Whose request this is. Raises AuthenticationError, or PermissionDeniedError for a web page of elsewhere."""
+    environ = request.environ
+    return services().access.identify(_presented_key(), environ.get('HTTP_HOST', ''), environ.get('HTTP_ORIGIN'))
 
 
 def answer(task: str, produce: Produce) -> Response:
@@ -49,34 +46,41 @@ def answer(task: str, produce: Produce) -> Response:
     departures: Departures = current_app.extensions['llmhost.departures']
     watch = departures.watch(request.environ)
     call = Call(request_id(), task, line=(request.method, request.path))
+    streams = False
+    try:
+        response = _answer(parts, call, produce, watch)
+        streams = isinstance(response.response, EventStream)
+    finally:
+        if not streams:
+            watch.close()
+    if not streams:
+        finish(parts, call, response.status_code)
+    return _described(response, call)
+
+
+def _answer(parts: Services, call: Call, produce: Produce, watch: Watch) -> Response:
     try:
         with watch:
             produced = produce(parts, call, *_read(call))
             if not isinstance(produced, bytes):
-                return _described(_open_stream(parts, call, produced, watch), call)
-            response = Response(produced, 200, content_type='application/json')
+                return _open_stream(parts, call, produced, watch)
+            return Response(produced, 200, content_type='application/json')
     except ClientGoneError:
-        parts.metrics.count_client_gone(task)
-        response = Response(status=CLIENT_CLOSED_REQUEST)
+        parts.metrics.count_client_gone(call.task)
+        return Response(status=CLIENT_CLOSED_REQUEST)
     except (LLMHostError, HTTPException) as error:
-        response = _refuse(call, error)
+        return _refuse(call, error)
     except watch.stopped:
-        response = _refuse(call, UnavailableError('llmhost is being stopped.', retry_after=RETRY_AFTER))
+        return _refuse(call, UnavailableError('llmhost is being stopped.', retry_after=RETRY_AFTER))
     except Exception:  # the last resort: a defect must not take the connection down with it
         log.exception('A defect, answered with 500 (request %s).', call.request_id)
-        response = _refuse(call, INTERNAL)
-    watch.close()
-    finish(parts, call, response.status_code)
-    return _described(response, call)
+        return _refuse(call, INTERNAL)
 
 
 def _refuse(call: Call, error: LLMHostError | HTTPException) -> Response:
     fault = from_http(error) if isinstance(error, HTTPException) else error
     call.error = fault.code or fault.type
-    response = error_response(fault)
-    if isinstance(error, RequestEntityTooLarge):
-        response.call_on_close(partial(hang_up, request.environ))
-    return response
+    return error_response(fault)
 
 
 def _read(call: Call) -> tuple[Payload, bytes]:
@@ -84,13 +88,29 @@ def _read(call: Call) -> tuple[Payload, bytes]:
     key = identify()
     call.key_name = key.name if key else None
     body = _read_body()
+    request.environ[READ] = True
     payload = decode_body(body)
     model = payload.get('model')
     if isinstance(model, str):
         call.model = model
-        if not may_use(key, model):
-            raise UnknownModelError(f"The model '{model[:200]}' does not exist or you do not have access to it.")
+    _check_models(key, payload)
     return payload, body
+
+
+def _check_models(key: Key | None, payload: Payload) -> None:
+    """The key must allow every model named. Names that some servers take for `model` all the same are refused.
+
+    Raises UnknownModelError, InvalidRequestError.
+    """
+    for name in payload:
+        if len(name) in (5, 6) and name not in MODEL_FIELDS and name.casefold() in MODEL_FIELDS:
+            raise InvalidRequestError(f"Unknown parameter: '{name}'.", param=name, code='unknown_parameter')
+    if key is None or not key.models:
+        return
+    others = payload.get('models')
+    for model in (payload.get('model'), *(others if isinstance(others, list) else ())):
+        if isinstance(model, str) and not may_use(key, model):
+            raise UnknownModelError(f"The model '{model[:200]}' does not exist or you do not have access to it.")
 
 
 def _read_body() -> bytes:
@@ -134,24 +154,3 @@ def _open_stream(parts: Services, call: Call, events: Events, watch: Watch) -> R
     stream = EventStream(parts, call, first, events, watch)
     return Response(
         stream, 200, STREAM_HEADERS, content_type='text/event-stream; charset=utf-8', direct_passthrough=True)
-
-
-def hang_up(environ: dict[str, Any]) -> None:
-    """End a connection whose client may still be sending a body nobody will read.
-
-    What it sends is thrown away for a while: closing at once would make the client's system throw the answer away
-    (RFC 9112 §9.6).
-    """
-    connection = environ.get('gunicorn.socket')
-    if connection is None:
-        return
-    end = time.monotonic() + LINGER_SECONDS
-    with suppress(OSError):
-        connection.shutdown(SHUT_WR)
-        while (left := end - time.monotonic()) > 0:
-            connection.settimeout(left)
-            if not connection.recv(LINGER_BLOCK):
-                break
-            time.sleep(0)  # a fast sender must not keep the worker to itself
-    with suppress(OSError):
-        connection.shutdown(SHUT_RDWR)

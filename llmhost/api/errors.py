@@ -31,6 +31,7 @@ STATUSES: dict[type[LLMHostError], int] = {
     LLMHostError: 500,
 }
 OVERLOADED = 529
+RETRY_AFTER_LIMIT = 86400
 INTERNAL = LLMHostError('The server had an error while processing your request. Its log has the cause.', code='internal_error')
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ def document_of(error: LLMHostError) -> dict[str, Any]:
 def error_response(error: LLMHostError) -> Response:
     """The answer to a request that failed."""
     response = Response(orjson.dumps(document_of(error)), status_of(error), content_type='application/json')
-    if error.retry_after is not None:
-        response.headers['Retry-After'] = str(max(1, math.ceil(error.retry_after)))
+    if error.retry_after is not None and math.isfinite(error.retry_after):
+        response.headers['Retry-After'] = str(max(1, min(RETRY_AFTER_LIMIT, math.ceil(error.retry_after))))
     return response
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Generator
 
 from llmhost.api.departures import ClientGoneError, Watch
-from llmhost.api.errors import INTERNAL, error_event
+from llmhost.api.errors import INTERNAL, error_event, status_of
 from llmhost.api.request_log import finish
 from llmhost.errors import LLMHostError, UnavailableError
 from llmhost.services import Call, Services
@@ -28,6 +28,7 @@ class EventStream:
         self._events = events
         self._watch = watch
         self._status = CLIENT_CLOSED_REQUEST  # unless the end is reached
+        self._fault: int | None = None
         self._ended = False
         self._closed = False
         parts.metrics.stream_opened()
@@ -70,7 +71,7 @@ class EventStream:
         self._parts.metrics.stream_closed()
         if self._status == CLIENT_CLOSED_REQUEST:
             self._parts.metrics.count_client_gone(self._call.task)
-        finish(self._parts, self._call, self._status)
+        finish(self._parts, self._call, self._status, self._fault)
 
     def _end(self) -> None:
         self._ended = True
@@ -78,5 +79,6 @@ class EventStream:
 
     def _fail(self, error: LLMHostError) -> bytes:
         self._end()
+        self._fault = status_of(error)
         self._call.error = error.code or error.type
         return error_event(error)

@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 
 from llmhost.api.answering import identify, services
 from llmhost.errors import ConsoleError
+from llmhost.services import Services
 
 blueprint = Blueprint('health', __name__)
 
@@ -38,7 +39,21 @@ def readyz() -> Response:
 def health() -> Response:
     """The servers as last seen, and whether the host process answers."""
     identify()
-    return _json(services().describe_health())
+    try:
+        return _json(services().describe_health())
+    except ConsoleError:
+        return _json({**_describe_last_seen(services()), 'registry': 'corrupt'})
+
+
+def _describe_last_seen(parts: Services) -> dict[str, Any]:
+    """As `describe_health`, of the last good copy of the registry: the one that is served."""
+    status = parts.status.current()
+    servers = {}
+    for name, server in parts.registry.current().items():
+        seen = status.of(name)
+        state, error = (seen.state, seen.error) if server.enabled else ('disabled', None)
+        servers[name] = {'state': state, 'since': seen.since, 'error': error, 'models': len(seen.models)}
+    return {'status': 'degraded', 'host': 'up' if parts.hostlink.is_up() else 'down', 'servers': servers}
 
 
 @blueprint.get('/metrics')

@@ -24,10 +24,10 @@ def register(app: Flask) -> None:
         return response
 
 
-def finish(parts: Services, call: Call, status: int) -> None:
-    """Log and count a request whose answer is complete."""
+def finish(parts: Services, call: Call, status: int, fault: int | None = None) -> None:
+    """Log and count a request whose answer is complete. `fault` is the status of an error told within an answer of 200."""
     metrics = parts.metrics
-    metrics.count_request(call.task, call.server, status, call.elapsed(), call.queued)
+    metrics.count_request(call.task, call.server, fault or status, call.elapsed(), call.queued)
     if call.prompt_tokens or call.completion_tokens:
         metrics.count_tokens(call.server, call.prompt_tokens, call.completion_tokens)
     if log.isEnabledFor(logging.INFO):

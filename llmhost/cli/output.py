@@ -39,6 +39,8 @@ def failing_clearly(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except LLMHostError as error:
             fail(error.message)
+        except UnicodeEncodeError:
+            fail('What was typed is not UTF-8 text.')
         except OSError as error:
             fail(f'{error.strerror or error}{f": {error.filename}" if error.filename else ""}.')
     return run

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WATCH_INTERVAL = 0.2
 DRAIN_TIMEOUT = 30.0
+DRAIN_VARIABLE = 'LLMHOST_DRAIN_TIMEOUT'
+"""gunicorn's graceful time-out, as its master found it (`llmhost.serving`); DRAIN_TIMEOUT without."""
 STOP_TIMEOUT = 10.0
 ORPHAN_TIMEOUT = 0.5
 CLOSE_WAIT = 2.0
@@ -79,6 +81,7 @@ class HostApp(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
     def _watch(self, config: Config) -> None:
         """Until `close`, or a reason to end: the parents died, the host failed, or a signal came and no request runs."""
         limit = None
+        drain_timeout = float(config.variables.get(DRAIN_VARIABLE) or DRAIN_TIMEOUT)
         while not self._closed.wait(WATCH_INTERVAL):
             if os.getppid() != self._parent:
                 self._end('gunicorn is gone', ORPHAN_TIMEOUT)
@@ -86,7 +89,7 @@ class HostApp(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
                 time.sleep(RESPAWN_PAUSE)
                 self._end('it has failed', 0.0)
             if self._asked_to_leave is not None:
-                limit = limit or time.monotonic() + DRAIN_TIMEOUT
+                limit = limit or time.monotonic() + drain_timeout
                 if self._asked_to_leave == QUICK or time.monotonic() > limit or not _requests_run(config):
                     self._leave()
 

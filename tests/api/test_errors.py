@@ -1,11 +1,17 @@
 """The error table of OpenAI's contract: status, type, code, param and words. `door` checks each error's form as well."""
 
 import json
+import math
 from typing import Any
 
 import pytest
 from fake_upstream import Reply
 from front_door import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES
+
+from llmhost.api import answering
+from llmhost.api.departures import Watch
+from llmhost.api.errors import error_response
+from llmhost.errors import RateLimitError
 
 TASKS = {
     CHAT: {'model': 'm', 'messages': MESSAGES},
@@ -321,6 +327,23 @@ def test_retry_after_of_the_upstream_reaches_the_client(served, upstream, sent, 
     upstream.always(CHAT, Reply.error(429, 'slow down', headers={'retry-after': sent}))
     response = served.chat()
     assert (response.status_code, response.headers['Retry-After']) == (429, seconds)
+
+
+@pytest.mark.parametrize(('seconds', 'told'), [
+    (0, '1'), (-5, '1'), (1e300, '86400'), (86400.5, '86400'), (math.inf, None), (-math.inf, None), (math.nan, None),
+])
+def test_retry_after_is_a_sane_number_or_left_out(app, seconds, told):
+    with app.test_request_context():
+        response = error_response(RateLimitError('slow down', retry_after=seconds))
+    assert (response.status_code, response.headers.get('Retry-After')) == (429, told)
+
+
+def test_watch_ends_where_even_the_error_cannot_be_told(served, upstream, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Watch, 'close', lambda watch: closed.append(watch))
+    monkeypatch.setattr(answering, 'error_response', lambda _: 1 / 0)
+    assert served.chat('nothing').json['error']['code'] == 'internal_error'
+    assert len(closed) == 1
 
 
 def test_no_retry_after_where_there_is_nothing_to_wait_for(served, upstream):

@@ -130,6 +130,24 @@ def test_health_tells_every_server_as_last_seen(served):
     assert document['servers']['one'].items() >= {'state': 'down', 'error': 'connection refused', 'models': 0}.items()
 
 
+def test_health_tells_the_last_good_copy_of_a_corrupt_registry_and_no_path(served):
+    served.get('/v1/models')
+    before = served.get('/health').json
+    (served.services.config.data_dir / 'servers.json').write_text('{')
+    response = served.get('/health')
+    assert response.status_code == 200
+    assert response.json == {**before, 'registry': 'corrupt'}
+    assert 'registry' not in before and 'servers.json' not in response.text
+
+
+def test_error_within_a_stream_is_counted_by_its_own_status(served, upstream, request_log):
+    upstream.answer(CHAT, Reply.events({'choices': [{'index': 0, 'delta': {'content': 'a'}}]}, done=False))
+    with served.open() as response:
+        assert b'upstream_broken' in response.data
+    assert (request_log()[-1]['status'], request_log()[-1]['error']) == (200, 'upstream_broken')
+    assert 'llmhost_requests_total{server="one",status="502",task="chat"} 1.0' in served.get('/metrics').text
+
+
 def test_metrics_are_prometheus_text(served):
     served.chat()
     response = served.get('/metrics')

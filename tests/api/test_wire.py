@@ -60,6 +60,17 @@ def test_client_that_goes_on_sending_still_gets_the_refusal(wire, megabytes):
     assert wire.read().status == 413
 
 
+@pytest.mark.parametrize(('options', 'status'), [
+    ({'authorization': ''}, 401), ({'path': '/v1/nothing'}, 404), ({'method': 'PUT'}, 405),
+    ({'path': '/v1/models', 'method': 'GET'}, 200),
+])
+@pytest.mark.parametrize('framing', [{'content_length': '99000000'}, {'transfer_encoding': 'chunked'}])
+def test_connection_ends_where_a_long_body_was_not_read(wire, options, status, framing):
+    wire.send(wire.build(b'', **options, **framing))
+    assert wire.read().status == status
+    assert wire.is_closed()
+
+
 def test_body_of_exactly_the_limit_is_read(wire):
     assert_refused(wire.ask(b' ' * MAX_BODY_BYTES), 400, None)
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from llmhost.cli.up import _bind
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -86,6 +89,40 @@ def test_up_without_a_network_is_told_in_one_line_and_leaves_nothing(program, tm
     assert 'No server is registered yet' in done.stdout
     assert not (tmp_path / 'data' / 'servers.json').exists()
     assert not list((tmp_path / 'data' / 'models').iterdir())
+
+
+def test_up_for_others_is_refused_without_a_key_before_anything_else(program, tmp_path):
+    done = program('flask', 'up', '--host', '0.0.0.0', '--port', '4081')
+    assert one_error(done).startswith('0.0.0.0:4081 can be reached from other machines')
+    assert done.stdout == ''
+    assert not (tmp_path / 'data' / 'models').exists()
+
+
+def test_up_on_a_port_that_is_taken_says_so_before_anything_else(program):
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        port = listener.getsockname()[1]
+        done = program('flask', 'up', '--port', str(port))
+    assert one_error(done).startswith(f'127.0.0.1:{port} cannot be used: Address already in use')
+    assert done.stdout == ''
+
+
+@pytest.mark.parametrize('arguments', [('servers', 'add', 'one', 'http://127.0.0.1:9', '--no-check'), ('keys', 'create', 'a')])
+def test_bytes_that_are_no_text_are_told_in_one_line(program, tmp_path, arguments):
+    done = program('flask', *arguments, '--model', b'\xff')
+    assert one_error(done) == 'What was typed is not UTF-8 text.'
+    assert not list((tmp_path / 'data').glob('*.json'))
+
+
+@pytest.mark.parametrize(('configured', 'host', 'port', 'bind'), [
+    ('unix:/run/llmhost.sock', None, 4081, '127.0.0.1:4081'),
+    ('unix:/run/llmhost.sock', '::1', None, '[::1]:4080'),
+    ('unix:/run/llmhost.sock', None, None, 'unix:/run/llmhost.sock'),
+    ('[::1]:4090', None, 4081, '[::1]:4081'),
+    ('192.168.0.9:4090', None, 4081, '192.168.0.9:4081'),
+    (':4090', '10.0.0.1', None, '10.0.0.1:4090'),
+])
+def test_options_of_up_go_before_the_configured_address(configured, host, port, bind):
+    assert _bind(configured, host, port) == bind
 
 
 def test_up_with_a_broken_registry_starts_nothing(program, tmp_path):
