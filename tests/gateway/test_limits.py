@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,7 +76,12 @@ def test_no_more_run_at_once_than_may_and_all_are_answered(app, box, pool):
 
 
 def test_fifty_at_once_run_with_no_added_wait(app, box, pool):
-    box.always(CHAT, lambda _: Reply.sample('openai/chat.json', delay=0.2))
+    together = threading.Barrier(50, timeout=20)
+
+    def answer(_):
+        together.wait()
+        return Reply.sample('openai/chat.json')
+    box.always(CHAT, answer)
     answers = list(pool.map(lambda _: FrontDoor(app).chat(), range(50)))
     assert {answer.headers['x-llmhost-queue-ms'] for answer in answers} == {'0.00'}
     assert box.peak == 50
