@@ -58,7 +58,15 @@ class Config:
     @property
     def host_socket(self) -> Path:
         """The host's Unix socket; in the temporary folder where the data directory's path is too long for one."""
-        path = self.run_dir / 'host.sock'
+        return self._socket('host.sock')
+
+    @property
+    def lease_socket(self) -> Path:
+        """The Unix socket on which the host gives leases; placed by the same rule."""
+        return self._socket('leases.sock')
+
+    def _socket(self, name: str) -> Path:
+        path = self.run_dir / name
         if len(os.fsencode(path)) < SOCKET_PATH_LIMIT:
             return path
         digest = sha256(os.fsencode(path)).hexdigest()[:16]

@@ -1,6 +1,8 @@
 """The workers' end of the host's Unix socket: HTTP with JSON bodies, over the same pooled session as everything else."""
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,36 +23,37 @@ class HostLink:
         self._socket_path = str(socket_path)
         self._http_session = http_session
 
-    def iter_start(self, name: str, tick: float, timeout: float) -> Iterator[str | None]:
-        """Have the managed server `name` running: yields None while that takes (every `tick` seconds), at last its URL."""
-        for answer in self._iter_call('POST', f'/servers/{quote(name)}/start', tick, timeout):
-            yield None if answer is None else str(answer['url'])
-
     def probe(self, name: str, timeout: float) -> dict[str, Any]:
         """Have the server `name` probed now; its status."""
-        for answer in self._iter_call('POST', f'/servers/{quote(name)}/probe', timeout, timeout):
-            if answer is not None:
-                return answer
-        raise away(f'It did not answer within {timeout:g} s.')
+        return self._call('POST', f'/servers/{quote(name)}/probe', timeout=timeout)
+
+    def leases(self) -> dict[str, Any]:
+        """Who uses and who waits for which server: {name: {"capacity", "running": {key: n}, "waiting": {key: n}}}."""
+        return self._call('GET', '/leases')
+
+    def signal(self, name: str, state: str, error: str | None, until: float | None) -> None:
+        """Tell what a request found out about the server `name`, for all workers; nobody waits for that."""
+        news = orjson.dumps({'state': state, 'error': error, 'until': until})
+        threading.Thread(target=self._signal, args=(name, news), daemon=True).start()
 
     def is_up(self) -> bool:
         """Whether the host answers at all."""
-        try:
-            return any(self._iter_call('GET', '/health', CONNECT_TIMEOUT, CONNECT_TIMEOUT))
-        except UnavailableError:
-            return False
+        with suppress(UnavailableError):
+            self._call('GET', '/health')
+            return True
+        return False
 
-    def _iter_call(self, method: str, path: str, tick: float, timeout: float) -> Iterator[dict[str, Any] | None]:
+    def _signal(self, name: str, news: bytes) -> None:
+        with suppress(UnavailableError):
+            self._call('POST', f'/servers/{quote(name)}/signal', news)
+
+    def _call(self, method: str, path: str, body: bytes = b'', timeout: float = CONNECT_TIMEOUT) -> dict[str, Any]:
         target = unix_target(method, self._socket_path, path)
         try:
-            with self._http_session.begin(target, b'', CONNECT_TIMEOUT) as exchange:
-                waited = 0.0
-                while not exchange.wait_head(tick):
-                    waited += tick
-                    if waited >= timeout:
-                        raise away(f'It did not answer within {timeout:g} s.')
-                    yield None
-                yield read_answer(exchange.status, exchange.headers, exchange.read_all(CONNECT_TIMEOUT))
+            with self._http_session.begin(target, body, CONNECT_TIMEOUT) as exchange:
+                if not exchange.wait_head(timeout):
+                    raise away(f'It did not answer within {timeout:g} s.')
+                return read_answer(exchange.status, exchange.headers, exchange.read_all(CONNECT_TIMEOUT))
         except UpstreamError as error:
             raise away('It is starting or restarting.') from error
 

@@ -4,11 +4,12 @@ prometheus_client chooses between one process and many when it is first imported
 `PROMETHEUS_MULTIPROC_DIR`, which `llmhost.serving` sets before a worker starts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -105,3 +106,10 @@ class _Observed(Collector):
             family = families.setdefault(name, GaugeMetricFamily(name, text, labels=tuple(labels)))
             family.add_metric(list(labels.values()), value)
         return families.values()
+
+
+def iter_readings(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """What `render` wrote, read back: name, labels, value. Raises ValueError where the text is something else."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value

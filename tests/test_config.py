@@ -117,12 +117,13 @@ def test_address_only_this_machine_can_reach_is_told_from_others(bind, is_loopba
 
 def test_sockets_path_stays_in_the_data_directory_while_it_fits():
     assert Config(data_dir=Path('/data')).host_socket == Path('/data/run/host.sock')
+    assert Config(data_dir=Path('/data')).lease_socket == Path('/data/run/leases.sock')
 
 
 def test_sockets_path_that_would_be_too_long_goes_to_the_temporary_folder():
     long, other = (Config(data_dir=Path('/data') / ('é' * 60) / name) for name in 'ab')
     assert len(str(long.host_socket).encode()) < 100
-    assert long.host_socket != other.host_socket
+    assert len({long.host_socket, other.host_socket, long.lease_socket, other.lease_socket}) == 4
     assert long.host_socket == Config(data_dir=long.data_dir).host_socket
 
 

@@ -53,7 +53,7 @@ def test_every_endpoint_is_documented(application):
 
 def test_no_command_is_documented_that_does_not_exist(application):
     known = {' '.join(path) for path, _ in iter_commands(application.cli)}
-    shown = {' '.join(match) for match in re.findall(r'flask (servers|keys) ([a-z]+)', CODE)}
+    shown = {' '.join(match) for match in re.findall(r'flask (servers|presets|keys) ([a-z]+)', CODE)}
     assert shown <= known
 
 

@@ -1,8 +1,9 @@
 """From a request to its answer, the same for every task: authenticate, read, validate, ask, answer, log."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -13,14 +14,15 @@ from llmhost.api.event_stream import Events, EventStream
 from llmhost.api.request_id import HEADER, request_id
 from llmhost.api.request_log import finish
 from llmhost.api.unread import READ
-from llmhost.errors import InvalidRequestError, LLMHostError, UnavailableError, UnknownModelError
+from llmhost.errors import InvalidRequestError, LLMHostError, UnavailableError
 from llmhost.schemas import decode_body
-from llmhost.services import Call, Key, Services, may_use
+from llmhost.services import Call, Key, Services, may_use, models_named, unknown_model
 
 log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER = 2.0
+NAME_LIMIT = 200
 MODEL_FIELDS = ('model', 'models')
 STREAM_HEADERS = (('Cache-Control', 'no-cache'), ('X-Accel-Buffering', 'no'))
 
@@ -90,14 +92,14 @@ def _read(call: Call) -> tuple[Payload, bytes]:
     body = _read_body()
     request.environ[READ] = True
     payload = decode_body(body)
-    model = payload.get('model')
-    if isinstance(model, str):
-        call.model = model
-    _check_models(key, payload)
+    names = models_named(payload)
+    if names:
+        call.model, call.allowed = names[0], key.models if key else ()
+    _check_models(key, payload, names)
     return payload, body
 
 
-def _check_models(key: Key | None, payload: Payload) -> None:
+def _check_models(key: Key | None, payload: Payload, names: Sequence[str]) -> None:
     """The key must allow every model named. Names that some servers take for `model` all the same are refused.
 
     Raises UnknownModelError, InvalidRequestError.
@@ -105,12 +107,9 @@ def _check_models(key: Key | None, payload: Payload) -> None:
     for name in payload:
         if len(name) in (5, 6) and name not in MODEL_FIELDS and name.casefold() in MODEL_FIELDS:
             raise InvalidRequestError(f"Unknown parameter: '{name}'.", param=name, code='unknown_parameter')
-    if key is None or not key.models:
-        return
-    others = payload.get('models')
-    for model in (payload.get('model'), *(others if isinstance(others, list) else ())):
-        if isinstance(model, str) and not may_use(key, model):
-            raise UnknownModelError(f"The model '{model[:200]}' does not exist or you do not have access to it.")
+    for model in names:
+        if not may_use(key, model):
+            raise unknown_model(model)
 
 
 def _read_body() -> bytes:
@@ -139,10 +138,17 @@ def _described(response: Response, call: Call) -> Response:
     headers[HEADER] = call.request_id
     if call.server:
         headers['X-Llmhost-Server'] = call.server
+        if call.upstream_model:
+            headers['X-Llmhost-Model'] = header_text(call.upstream_model)
         headers['X-Llmhost-Attempts'] = str(call.attempts)
         headers['X-Llmhost-Queue-Ms'] = f'{call.queued * 1000:.2f}'
         headers['X-Llmhost-Overhead-Ms'] = f'{call.overhead() * 1000:.2f}'
     return response
+
+
+def header_text(text: str) -> str:
+    """What a header can carry of a model's id, whatever a client made of it: percent-encoded where it has to be."""
+    return text[:NAME_LIMIT] if text.isascii() and text.isprintable() else quote(text[:NAME_LIMIT])
 
 
 def _open_stream(parts: Services, call: Call, events: Events, watch: Watch) -> Response:

@@ -30,6 +30,7 @@ def readyz() -> Response:
     try:
         services().registry.list()
         services().keys.list()
+        services().presets.list()
     except ConsoleError as error:
         return _json({'status': 'unready', 'reason': type(error).__name__}, 503)
     return _json({'status': 'ok'})

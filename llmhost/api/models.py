@@ -14,7 +14,9 @@ blueprint = Blueprint('models', __name__)
 @blueprint.get('/v1/models')
 def list_models() -> Response:
     key = identify()
-    models = services().models.list(partial(may_use, key))
+    if key is None or not key.models:
+        return Response(services().models.encode(), content_type='application/json')
+    models = services().models.allowed(partial(may_use, key))
     return Response(orjson.dumps({'object': 'list', 'data': models}), content_type='application/json')
 
 

@@ -11,12 +11,16 @@ import orjson
 from flask import current_app
 
 from llmhost.errors import LLMHostError
-from llmhost.services import Services
+from llmhost.services import Config, Services
 
 P = ParamSpec('P')
 R = TypeVar('R')
 
+CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
+
 json_option = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for scripts.')
+api_key_env_option = click.option(
+    '--api-key-env', metavar='VAR', help='The environment variable that holds the API key. Default: LLMHOST_API_KEY.')
 
 
 def services() -> Services:
@@ -56,6 +60,16 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     for line in lines:
         click.echo('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def printable(text: str) -> str:
+    """Text of others without what a terminal would obey: control characters other than tab and line feed."""
+    return text.translate(CONTROLS)
+
+
+def has_colour(config: Config) -> bool:
+    """Whether the terminal may be asked for dim text (https://no-color.org)."""
+    return not config.variables.get('NO_COLOR') and config.variables.get('TERM') != 'dumb'
 
 
 def yes_no(statement: bool) -> str:

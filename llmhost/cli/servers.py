@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from flask.cli import AppGroup
 
 from llmhost.cli.output import ago, failing_clearly, json_option, print_json, print_table, services, yes_no
+from llmhost.cli.progress import watching
 from llmhost.errors import LLMHostError
 from llmhost.services import Server, ServerStatus, provider_names
 
@@ -21,6 +21,9 @@ UNSET: dict[str, dict[str, Any]] = {
     'timeout': {'timeout': None},
     'context': {'context': None},
     'threads': {'threads': None},
+    'max-concurrency': {'max_concurrency': None},
+    'idle-ttl': {'idle_ttl': None},
+    'memory-group': {'memory_group': None},
 }
 """What `update --unset` takes back, and the fields it changes."""
 CHECKED = frozenset({'url', 'provider', 'api_key', 'api_key_env', 'headers'})
@@ -50,8 +53,12 @@ SETTINGS: Sequence[Decorator] = (
     click.option('--api-key-env', metavar='VAR', help='The environment variable that holds its API key.'),
     click.option('--api-key-stdin', is_flag=True, help='Read its API key from standard input and store it (mode 0600).'),
     click.option('--header', 'headers', multiple=True, metavar='K=V', callback=parse_headers, help='Send this header too.'),
+    click.option('--max-concurrency', type=click.IntRange(1), metavar='N', help='Requests it gets at once; the others wait.'),
     click.option('--priority', type=int, metavar='N', help='Among servers with the same model, higher is asked first.'),
     click.option('--timeout', type=click.FloatRange(0, min_open=True), metavar='S', help='Seconds it may be silent.'),
+    click.option('--weight', type=click.IntRange(1), metavar='N', help='Its share of a pool, 1 unless told otherwise.'),
+    click.option('--idle-ttl', type=click.FloatRange(0), metavar='S', help='Managed: stop it after S idle seconds.'),
+    click.option('--memory-group', metavar='G', help='Managed: of the servers of a group one runs at a time.'),
     click.option('--context', type=click.IntRange(1), metavar='N', help='Managed: context length in tokens.'),
     click.option('--threads', type=click.IntRange(1), metavar='N', help='Managed: threads (default 1).'),
     click.option('--no-check', is_flag=True, help='Do not ask the server first whether it is there.'),
@@ -81,12 +88,12 @@ def read_key(from_stdin: bool) -> str | None:
 @group.command('add')
 @click.argument('name')
 @click.argument('url', required=False)
-@click.option('--gguf', metavar='PATH', type=click.Path(path_type=Path), help='A managed llama.cpp server for this file.')
+@click.option('--gguf', metavar='PATH|MODEL', help="A managed llama.cpp server: a file, or what 'flask models pull' takes.")
 @click.option('--command', metavar="'… {port} …'", help='A managed server: llmhost runs this command.')
 @settings
 @failing_clearly
 def add(
-    name: str, url: str | None, gguf: Path | None, command: str | None, api_key_stdin: bool, no_check: bool, **fields: Any,
+    name: str, url: str | None, gguf: str | None, command: str | None, api_key_stdin: bool, no_check: bool, **fields: Any,
 ) -> None:
     """Add a server: its URL, or what llmhost shall run.
 
@@ -94,13 +101,17 @@ def add(
     flask servers add studio http://mac.lan:1234
     flask servers add cloud https://api.openai.com/v1 --api-key-env OPENAI_API_KEY
     flask servers add small --gguf ~/models/qwen.gguf
+    flask servers add coder --gguf qwen2.5-coder-1.5b-instruct
     """
     if sum(value is not None for value in (url, gguf, command)) != 1:
         raise click.UsageError('Give a URL, or --gguf, or --command: exactly one.')
     _refuse_two_keys(api_key_stdin, fields['api_key_env'])
-    path = str(gguf.expanduser().absolute()) if gguf else None
-    console = services().console
+    console, catalogue = services().console, services().catalogue
+    path = str(catalogue.path_of(gguf)) if gguf is not None else None
     server = console.build(name=name, url=url, gguf=path, command=command, api_key=read_key(api_key_stdin), **fields)
+    if gguf is not None:
+        with watching(gguf) as watch:
+            catalogue.provide(name, gguf, watch)
     models = console.add(server, check=not no_check)
     click.echo(f"Added '{name}' ({server.provider}){_found(models)}")
     if models:
@@ -224,15 +235,27 @@ def describe(server: Server, status: ServerStatus) -> dict[str, Any]:
         'models': models or ([server.name] if server.managed else []),
         'api_key': 'stored' if server.api_key else f'from {server.api_key_env}' if server.api_key_env else None,
         'headers': sorted(server.headers),
+        'max_concurrency': server.max_concurrency,
         'priority': server.priority,
+        'weight': server.weight,
         'timeout': server.timeout,
+        'idle_ttl': server.idle_ttl,
+        'memory_group': server.memory_group,
         'context': server.context,
         'threads': server.threads,
         'health': status.state,
         'since': status.since,
         'checked_at': status.checked_at,
-        'last_error': status.error,
+        'last_error': status.error or status.last_error,
+        'last_error_at': status.last_error_at,
     }
+
+
+def last_error_of(status: ServerStatus) -> str:
+    """Why it is not well, or what it last suffered from and when."""
+    if status.error or not status.last_error:
+        return status.error or ''
+    return f'{ago(status.last_error_at)}: {status.last_error}'
 
 
 def _row(server: Server, status: ServerStatus) -> tuple[str, ...]:
@@ -245,7 +268,7 @@ def _row(server: Server, status: ServerStatus) -> tuple[str, ...]:
         _shorten(document['models'], MODELS_SHOWN) or '-',
         status.state,
         ago(status.checked_at),
-        _cut(status.error or ''),
+        _cut(last_error_of(status)),
     )
 
 

@@ -94,4 +94,8 @@ class Access:
 
 def may_use(key: Key | None, model: str) -> bool:
     """Whether the key's globs allow the model; a key without globs allows all."""
-    return key is None or not key.models or any(fnmatchcase(model, glob) for glob in key.models)
+    return key is None or matches(key.models, model)
+
+
+def matches(globs: tuple[str, ...], model: str) -> bool:
+    return not globs or any(fnmatchcase(model, glob) for glob in globs)

@@ -7,12 +7,17 @@ from typing import Any
 
 @dataclass(slots=True)
 class Call:
-    """Filled in as the request goes on. Times are `time.perf_counter` seconds; `answering` is set once bytes were sent on."""
+    """Filled in as the request goes on. Times are `time.perf_counter` seconds; `answering` is set once bytes were sent on.
+
+    `allowed` are the key's globs, `model` is what the client named first, `upstream_model` the id its server knew it by.
+    """
 
     request_id: str
     task: str
     key_name: str | None = None
+    allowed: tuple[str, ...] = ()
     model: str = ''
+    upstream_model: str = ''
     server: str = ''
     attempts: int = 0
     queued: float = 0.0

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import orjson
 
 from llmhost.config import Config
 from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
-from llmhost.gateway.attempts import Ask, Attempts, Waiting, drain
+from llmhost.gateway.attempts import Ask, Attempts, Turn, Waiting, drain
 from llmhost.gateway.call import Call
+from llmhost.gateway.context import ContextCheck
 from llmhost.gateway.images import able_to_fetch
-from llmhost.gateway.limits import Limiter
+from llmhost.gateway.presets import models_named, payload_for, resolve
 from llmhost.gateway.routing import Candidate
 from llmhost.providers import CHAT, EMBEDDINGS
 from llmhost.providers.base import client_wants_usage
@@ -42,77 +43,73 @@ class Order:
 class Completions:
     """Answers for the tasks whose requests and answers are passed on: chat, completions, embeddings."""
 
-    def __init__(self, attempts: Attempts, limiter: Limiter, config: Config) -> None:
+    def __init__(self, attempts: Attempts, context: ContextCheck, config: Config) -> None:
         self._attempts = attempts
-        self._limiter = limiter
+        self._context = context
         self._config = config
 
     def complete(self, order: Order) -> bytes:
         """The answer's body. Raises LLMHostError."""
-        return drain(self._iter_limited(order, self._config.read_timeout, self._iter_complete))
+        return drain(self._iter_complete(order, self._config.read_timeout))
 
-    def ask(self, call: Call, candidate: Candidate, body: bytes, task: str) -> tuple[Document, bytes]:
-        """One request to one server, outside the limits: its answer parsed, and its bytes. Raises UpstreamError."""
-        return drain(self._iter_answer(Ask(call, task, lambda _: body, self._config.read_timeout), candidate))
+    def ask(self, call: Call, turn: Turn, body: bytes, task: str) -> tuple[Document, bytes]:
+        """One request within a turn: its answer parsed, and its bytes. Raises UpstreamError."""
+        return drain(self._iter_answer(Ask(call, task, lambda _: body, self._config.read_timeout), turn))
 
     def stream(self, order: Order) -> Generator[bytes | None, None, object]:
         """The answer's events as bytes to send, or None after each `keepalive_interval` of silence.
 
         Raises LLMHostError while `order.call.answering` is false. Close it, and all it holds is given back.
         """
-        return self._iter_limited(order, self._config.keepalive_interval, self._iter_stream)
-
-    def _iter_limited(
-        self, order: Order, tick: float, answer: Callable[[Order, float], Generator[bytes | None, None, bytes]],
-    ) -> Generator[bytes | None, None, bytes]:
-        self._candidates(order)  # what cannot be served at all need not wait for its turn
-        yield from self._limiter.iter_acquire(order.call, tick)
-        try:
-            return (yield from answer(order, tick))
-        finally:
-            self._limiter.release()
+        return self._iter_stream(order, self._config.keepalive_interval)
 
     def _candidates(self, order: Order) -> list[Candidate]:
-        candidates = self._attempts.router.candidates(order.payload['model'], order.call.task)
+        candidates = resolve(self._attempts.router, order.call, models_named(order.payload))
         return able_to_fetch(candidates, order.payload) if order.call.task == CHAT else candidates
+
+    def _fitting(self, order: Order) -> list[Candidate]:
+        return self._context.fitting(order.call.task, order.payload, order.body, self._candidates(order))
 
     def _ask(self, order: Order, tick: float) -> Ask:
         def build(candidate: Candidate) -> bytes:
-            return candidate.route.provider.build_body(order.payload, order.body, candidate.model)
+            payload = payload_for(candidate, order.payload, order.call.task)
+            body = order.body if payload is order.payload else None
+            return candidate.route.provider.build_body(payload, body, candidate.model)
         return Ask(order.call, order.call.task, build, tick)
 
     def _iter_complete(self, order: Order, tick: float) -> Generator[bytes | None, None, bytes]:
         ask = self._ask(order, tick)
 
-        def attempt(candidate: Candidate) -> Waiting[bytes]:
-            document, body = yield from self._iter_answer(ask, candidate)
+        def attempt(turn: Turn) -> Waiting[bytes]:
+            document, body = yield from self._iter_answer(ask, turn)
             order.call.count_usage(document.get('usage'))
-            return encode(document, order.call.task, candidate) if mend(order.call.task, document, candidate) else body
-        return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
+            mended = mend(order.call.task, document, turn.candidate)
+            return encode(document, order.call.task, turn.candidate) if mended else body
+        return (yield from self._attempts.iter_first(order.call, self._fitting(order), attempt, tick))
 
-    def _iter_answer(self, ask: Ask, candidate: Candidate) -> Waiting[tuple[Document, bytes]]:
-        exchange = yield from self._attempts.iter_open(ask, candidate)
+    def _iter_answer(self, ask: Ask, turn: Turn) -> Waiting[tuple[Document, bytes]]:
+        exchange = yield from self._attempts.iter_open(ask, turn)
         began = time.perf_counter()
         try:
-            body = exchange.read_all(self._attempts.read_timeout(candidate))
+            body = exchange.read_all(self._attempts.read_timeout(turn.candidate))
         finally:
             exchange.close()
             ask.call.upstream += time.perf_counter() - began
-        return read_document(body, candidate), body
+        return read_document(body, turn.candidate), body
 
     def _iter_stream(self, order: Order, tick: float) -> Generator[bytes | None, None, bytes]:
         ask = self._ask(order, tick)
 
-        def attempt(candidate: Candidate) -> Generator[bytes | None, None, bytes]:
-            exchange = yield from self._attempts.iter_open(ask, candidate)
-            stream = StreamReader(order, candidate)
+        def attempt(turn: Turn) -> Generator[bytes | None, None, bytes]:
+            exchange = yield from self._attempts.iter_open(ask, turn)
+            stream = StreamReader(order, turn.candidate)
             try:
-                yield from self._iter_events(order, stream, exchange, tick, self._attempts.read_timeout(candidate))
+                yield from self._iter_events(order, stream, exchange, tick, self._attempts.read_timeout(turn.candidate))
             finally:
                 exchange.close()
                 order.call.count_usage(stream.usage)
             return b''
-        return (yield from self._attempts.iter_first(order.call, self._candidates(order), attempt))
+        return (yield from self._attempts.iter_first(order.call, self._fitting(order), attempt, tick))
 
     def _iter_events(
         self, order: Order, stream: 'StreamReader', exchange: Exchange, tick: float, limit: float,
@@ -248,7 +245,15 @@ class StreamReader:
 
 
 def read_document(body: bytes, candidate: Candidate) -> Document:
-    """A whole answer. Raises UpstreamBrokenError for what is no JSON object, UpstreamStatusError for a hidden error."""
+    """As `read_json`, for an answer that has to be an object."""
+    document = read_json(body, candidate)
+    if not isinstance(document, dict):
+        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with JSON that is not an object.")
+    return document
+
+
+def read_json(body: bytes, candidate: Candidate) -> Any:
+    """A whole answer. Raises UpstreamBrokenError for what is not JSON, UpstreamStatusError for an error hidden in it."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -256,8 +261,6 @@ def read_document(body: bytes, candidate: Candidate) -> Document:
     hidden = candidate.route.provider.hidden_error(document)
     if hidden is not None:
         raise hidden
-    if not isinstance(document, dict):
-        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with JSON that is not an object.")
     return document
 
 

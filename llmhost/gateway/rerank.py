@@ -14,10 +14,10 @@ import orjson
 
 from llmhost.config import Config
 from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
-from llmhost.gateway.attempts import Ask, Attempts, drain
+from llmhost.gateway.attempts import Ask, Attempts, Turn, drain
 from llmhost.gateway.call import Call
-from llmhost.gateway.completions import Completions
-from llmhost.gateway.limits import Limiter
+from llmhost.gateway.completions import Completions, read_json
+from llmhost.gateway.presets import rerank_request_for, resolve
 from llmhost.gateway.routing import Candidate
 from llmhost.providers import EMBEDDINGS, MAYBE, NONE, RERANK
 from llmhost.schemas import RerankRequest
@@ -33,79 +33,75 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """(index, score) pairs, the usage the server stated, and whether llmhost made it from embeddings."""
+    """(index, score) pairs, the usage the server stated, whether llmhost made it from embeddings, and how many pairs to keep."""
 
     pairs: list[tuple[int, float]]
     usage: Document
     emulated: bool
+    top_n: int | None
 
 
 class Reranker:
     """Ranks documents for a query."""
 
-    def __init__(self, attempts: Attempts, completions: Completions, limiter: Limiter, config: Config) -> None:
+    def __init__(self, attempts: Attempts, completions: Completions, config: Config) -> None:
         self._attempts = attempts
         self._completions = completions
-        self._limiter = limiter
         self._config = config
         self._without: dict[tuple[str, str | None, str], float] = {}
         """Which model of which server has no rerank, and until when to believe it."""
 
     def rerank(self, call: Call, request: RerankRequest, with_documents: bool) -> bytes:
         """One answer that the clients of Cohere (v1, v2), Jina, Voyage, vLLM and LiteLLM all read. Raises LLMHostError."""
-        ranking = drain(self._iter_limited(call, request))
+        candidates = resolve(self._attempts.router, call, (request.model, *request.models))
+        tick = self._config.read_timeout
+        ranking = drain(self._attempts.iter_first(call, candidates, lambda turn: self._iter_rank(call, request, turn), tick))
         call.count_usage(ranking.usage)
         return orjson.dumps(build_answer(request, ranking, with_documents))
 
-    def _iter_limited(self, call: Call, request: RerankRequest) -> Generator[bytes | None, None, Ranking]:
-        self._attempts.router.candidates(request.model, RERANK)  # what cannot be served at all need not wait for its turn
-        yield from self._limiter.iter_acquire(call, self._config.queue_timeout)
-        try:
-            candidates = self._attempts.router.candidates(request.model, RERANK)
-            return (yield from self._attempts.iter_first(call, candidates, lambda one: self._iter_rank(call, request, one)))
-        finally:
-            self._limiter.release()
-
-    def _iter_rank(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
+    def _iter_rank(self, call: Call, request: RerankRequest, turn: Turn) -> Generator[None, None, Ranking]:
+        candidate = turn.candidate
+        request = rerank_request_for(candidate, request)
         provider = candidate.route.provider
         known = candidate.name, candidate.route.server.url, candidate.model
         if provider.rerank == NONE or self._without.get(known, 0.0) > time.monotonic():
-            return self._emulate(call, request, candidate)
+            return self._emulate(call, request, turn)
         try:
-            return (yield from self._iter_native(call, request, candidate))
+            return (yield from self._iter_native(call, request, turn))
         except UpstreamStatusError as error:
             if provider.rerank != MAYBE or error.status not in NOT_SERVED:
                 raise
             lasting = error.status != PASSING
-        ranking = self._emulate(call, request, candidate)
+        ranking = self._emulate(call, request, turn)
         if lasting:
             self._without[known] = time.monotonic() + ASK_AGAIN_SECONDS
         return ranking
 
-    def _iter_native(self, call: Call, request: RerankRequest, candidate: Candidate) -> Generator[None, None, Ranking]:
+    def _iter_native(self, call: Call, request: RerankRequest, turn: Turn) -> Generator[None, None, Ranking]:
+        candidate = turn.candidate
         provider = candidate.route.provider
 
         def build(one: Candidate) -> bytes:
             return provider.build_rerank(one.model, request.query, request.documents, request.extra)
-        exchange = yield from self._attempts.iter_open(Ask(call, RERANK, build, self._config.read_timeout), candidate)
+        exchange = yield from self._attempts.iter_open(Ask(call, RERANK, build, self._config.read_timeout), turn)
         try:
             body = exchange.read_all(self._attempts.read_timeout(candidate))
         finally:
             exchange.close()
-        document = _parse(body, candidate)
-        return Ranking(*provider.parse_rerank(document, len(request.documents)), emulated=False)
+        document = read_json(body, candidate)
+        return Ranking(*provider.parse_rerank(document, len(request.documents)), emulated=False, top_n=request.top_n)
 
-    def _emulate(self, call: Call, request: RerankRequest, candidate: Candidate) -> Ranking:
+    def _emulate(self, call: Call, request: RerankRequest, turn: Turn) -> Ranking:
         texts = [request.query, *request.documents]
         vectors: list[Sequence[float]] = []
         tokens = 0
         for start in range(0, len(texts), BATCH):
-            body = orjson.dumps({'model': candidate.model, 'input': texts[start:start + BATCH]})
-            document, _ = self._completions.ask(call, candidate, body, EMBEDDINGS)
+            body = orjson.dumps({'model': turn.candidate.model, 'input': texts[start:start + BATCH]})
+            document, _ = self._completions.ask(call, turn, body, EMBEDDINGS)
             vectors += vectors_of(document, len(texts[start:start + BATCH]))
             tokens += _tokens_of(document)
         pairs = [(index, cosine(vectors[0], vector)) for index, vector in enumerate(vectors[1:])]
-        return Ranking(pairs, {'prompt_tokens': tokens, 'total_tokens': tokens}, emulated=True)
+        return Ranking(pairs, {'prompt_tokens': tokens, 'total_tokens': tokens}, emulated=True, top_n=request.top_n)
 
 
 def _tokens_of(document: Document) -> int:
@@ -140,7 +136,7 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 def build_answer(request: RerankRequest, ranking: Ranking, with_documents: bool) -> Document:
     """The common denominator of the rerank contracts; `data` is `results` under Voyage's name."""
-    pairs = sorted(ranking.pairs, key=lambda pair: -pair[1])[:request.top_n]
+    pairs = sorted(ranking.pairs, key=lambda pair: -pair[1])[:ranking.top_n]
     results: list[Document] = [{'index': index, 'relevance_score': score} for index, score in pairs]
     if with_documents:
         for result in results:
@@ -159,17 +155,3 @@ def build_answer(request: RerankRequest, ranking: Ranking, with_documents: bool)
         'usage': usage,
         'meta': meta,
     }
-
-
-def _parse(body: bytes, candidate: Candidate) -> Any:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with something that is not JSON.") from error
-    try:
-        hidden = candidate.route.provider.hidden_error(document)
-    except orjson.JSONEncodeError as error:  # an error object deeper than orjson writes
-        raise UpstreamBrokenError(f"The server '{candidate.name}' answered with an error that cannot be read.") from error
-    if hidden is not None:
-        raise hidden
-    return document

@@ -3,19 +3,23 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter, is_
 from typing import Any
 
 from llmhost.errors import InvalidRequestError, UnavailableError, UnknownModelError
 from llmhost.providers import EMBEDDINGS, RERANK, Provider, provider_named
 from llmhost.redaction import secrets_of
 from llmhost.storage.json_file import Signature
+from llmhost.storage.presets import Preset, PresetStore
 from llmhost.storage.servers import Server, ServerRegistry
 from llmhost.storage.status import DOWN, MISCONFIGURED, ServerStatus, Status, StatusFile
 from llmhost.upstream.sessions import Target, build_target
 
 UNWELL = frozenset({DOWN, MISCONFIGURED})
 RETRY_AFTER = 5.0
+seen_of = attrgetter(*(item.name for item in fields(ServerStatus) if item.name != 'checked_at'))
+"""What of a status matters: the time of a check changes with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Route:
     status: ServerStatus
     api_key: str | None = field(repr=False)
     _targets: dict[tuple[str, str], Target] = field(default_factory=dict, repr=False)
+    _candidates: dict[str, list['Candidate']] = field(default_factory=dict, repr=False, compare=False)
 
     def target(self, url: str, task: str) -> Target:
         """Where `task` is sent on the server at `url`, with its headers."""
@@ -35,6 +40,15 @@ class Route:
             headers = {**self.provider.auth_headers(self.api_key), **self.server.headers}
             target = self._targets[url, task] = build_target('POST', self.provider.url_of(url, task), headers)
         return target
+
+    @property
+    def candidates(self) -> Mapping[str, list['Candidate']]:
+        """Its models by `server/id`, each a list of one candidate; made once."""
+        if not self._candidates:
+            entries = {entry['id']: entry for entry in offered(self.server, self.status)}
+            for model, entry in entries.items():
+                self._candidates[f'{self.server.name}/{model}'] = [Candidate(self, model, entry)]
+        return self._candidates
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -48,10 +62,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A route, and the id its server knows the model by."""
+    """A route, and the id its server knows the model by; `entry` is what was seen of it, empty where nothing was.
+
+    `preset` is the one that led here; `fallbacks` are the ids its server turns to by itself, if it is told to.
+    """
 
     route: Route
     model: str
+    entry: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    preset: Preset | None = None
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,40 +80,50 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All routes and models as the registry and the status had them at one moment."""
+    """All routes, models and presets as the files had them at one moment."""
 
     routes: Mapping[str, Route]
     models: Mapping[str, list[Candidate]]
-    entries: Mapping[str, Mapping[str, Any]]
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+    def servers_of(self, model: str) -> list[Candidate]:
+        """Every server that has `model`, a bare id or `server/id`. The latter is taken at its word, listed or not."""
+        return self.models.get(model) or _by_prefix(self, model)
 
 
 class Router:
-    """Resolves models. It looks at two files' signatures on each request and builds its table anew when one changed."""
+    """Resolves models. It looks at three files' signatures on each request and builds its table anew when one changed."""
 
-    def __init__(self, registry: ServerRegistry, status: StatusFile, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, registry: ServerRegistry, status: StatusFile, presets: PresetStore, variables: Mapping[str, str],
+    ) -> None:
         self._registry = registry
         self._status = status
+        self._presets = presets
         self._variables = variables
-        self._built: tuple[tuple[Signature, Signature] | None, Table] = (None, Table({}, {}, {}))
+        self._built: tuple[tuple[Signature, ...] | None, Table] = (None, Table({}, {}))
         self._running: Counter[str] = Counter()
         self._cooling: dict[str, float] = {}
 
     def table(self) -> Table:
         """The present table."""
-        seen = self._registry.signature(), self._status.signature()
+        seen = self._registry.signature(), self._status.signature(), self._presets.signature()
         built_for, table = self._built
         if seen != built_for:
-            table = build_table(self._registry.current(), self._status.current(), self._variables)
+            table = build_table(self._registry.current(), self._status.current(), self._variables, table)
+            presets = self._presets.current()
+            if table.presets is not presets:
+                table = replace(table, presets=presets)
             self._built = seen, table
         return table
 
-    def candidates(self, model: str, task: str) -> list[Candidate]:
+    def candidates(self, model: str, task: str, table: Table | None = None) -> list[Candidate]:
         """The servers to ask, best first: by health, then priority, then the fewest requests of this worker's own.
 
+        `model` is a model's id, never a preset's name; `table` is the present one, where it is at hand.
         Raises UnknownModelError, InvalidRequestError (known, but not for this task) or UnavailableError.
         """
-        table = self.table()
-        found = table.models.get(model) or _by_prefix(table, model)
+        found = (table or self.table()).servers_of(model)
         if not found:
             raise unknown_model(model)
         able = [candidate for candidate in found if candidate.route.serves(task)]
@@ -114,26 +144,30 @@ class Router:
         """Ask `name` last for a while."""
         self._cooling[name] = time.monotonic() + seconds
 
-    def _rank(self, candidate: Candidate) -> tuple[bool, int, int]:
-        name = candidate.name
-        unwell = candidate.route.status.state in UNWELL or self._cooling.get(name, 0.0) > time.monotonic()
-        return unwell, -candidate.route.server.priority, self._running[name]
+    def is_unwell(self, candidate: Candidate) -> bool:
+        """Whether its server was seen down or misconfigured, or failed a moment ago."""
+        return candidate.route.status.state in UNWELL or self._cooling.get(candidate.name, 0.0) > time.monotonic()
+
+    def _rank(self, candidate: Candidate) -> tuple[bool, int, float]:
+        server = candidate.route.server
+        return self.is_unwell(candidate), -server.priority, self._running[server.name] / server.weight
 
 
-def build_table(servers: Mapping[str, Server], status: Status, variables: Mapping[str, str]) -> Table:
-    """Index every model under its bare id and under `server/id`."""
-    routes = {name: _route(server, status, variables) for name, server in servers.items()}
+def build_table(servers: Mapping[str, Server], status: Status, variables: Mapping[str, str], before: Table) -> Table:
+    """Index every model under its bare id and under `server/id`.
+
+    Routes of `before` are taken over where neither the entry nor what was seen changed; `before` itself where none did.
+    """
+    routes = {name: _route(server, status.of(name), variables, before.routes.get(name)) for name, server in servers.items()}
+    if list(routes) == list(before.routes) and all(map(is_, routes.values(), before.routes.values())):
+        return before
     models: dict[str, list[Candidate]] = {}
-    entries: dict[str, Mapping[str, Any]] = {}
-    for name, route in routes.items():
-        for entry in offered(route.server, route.status):
-            candidate = Candidate(route, entry['id'])
-            models.setdefault(entry['id'], []).append(candidate)
-            entries[f'{name}/{entry["id"]}'] = entry
-    for route_name, route in routes.items():
-        for entry in offered(route.server, route.status):
-            models[f'{route_name}/{entry["id"]}'] = [Candidate(route, entry['id'])]
-    return Table(routes, models, entries)
+    for route in routes.values():
+        for candidates in route.candidates.values():
+            models.setdefault(candidates[0].model, []).extend(candidates)
+    for route in routes.values():
+        models.update(route.candidates)
+    return Table(routes, models)
 
 
 def offered(server: Server, status: ServerStatus) -> list[Mapping[str, Any]]:
@@ -149,12 +183,14 @@ def unknown_model(model: str) -> UnknownModelError:
     return UnknownModelError(f"The model '{model[:200]}' does not exist or you do not have access to it.")
 
 
-def _route(server: Server, status: Status, variables: Mapping[str, str]) -> Route:
-    return Route(server, provider_named(server.provider), status.of(server.name), server.key(variables))
+def _route(server: Server, status: ServerStatus, variables: Mapping[str, str], before: Route | None) -> Route:
+    if before is not None and before.server == server and seen_of(before.status) == seen_of(status):
+        return before
+    return Route(server, provider_named(server.provider), status, server.key(variables))
 
 
 def _by_prefix(table: Table, model: str) -> list[Candidate]:
-    """`server/id` is taken at its word, listed or not: some servers serve more than they list."""
+    """Some servers serve more than they list."""
     name, slash, rest = model.partition('/')
     route = table.routes.get(name)
     return [Candidate(route, rest)] if slash and rest and route else []

@@ -42,6 +42,7 @@ class StatusBoard:
         models: Sequence[Mapping[str, Any]] | None = None,
         url: str | None = None,
         pid: int | None = None,
+        until: float | None = None,
     ) -> None:
         """What was seen of a server just now; without `models`, those last seen stay."""
         before, now = self.of(name), time.time()
@@ -53,6 +54,9 @@ class StatusBoard:
             models=before.models if models is None else tuple(models),
             url=url,
             pid=pid,
+            until=until,
+            last_error=error or before.last_error,
+            last_error_at=now if error else before.last_error_at,
         )
         self._changed.set()
 
@@ -105,4 +109,4 @@ class StatusBoard:
 
 
 def _without_times(servers: Mapping[str, ServerStatus]) -> dict[str, ServerStatus]:
-    return {name: replace(status, checked_at=None) for name, status in servers.items()}
+    return {name: replace(status, checked_at=None, last_error_at=None) for name, status in servers.items()}

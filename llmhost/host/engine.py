@@ -20,6 +20,7 @@ PATIENCE = 2.0
 HEALTHY_AFTER = 60.0
 PORT_TRIES = 3
 LOG_INTERVAL = 5.0
+STOPPED_CODE = 'server_stopped'
 OWN_REASONS = {
     ' is not a GGUF file.': 'Its model is not a GGUF file.',
     'The package xllamacpp is missing (': "The package xllamacpp is missing: pip install 'llmhost[local]'",
@@ -72,10 +73,27 @@ class Engine:
         self._after = after
         self._backoff = Backoff(FIRST_PAUSE, LAST_PAUSE)
         self._task: asyncio.Task[None] | None = None
+        self._cancelled: asyncio.Task[None] | None = None
         self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._last_error = ''
+        self._ready_since = 0.0
         self.wanted = False
         """Whether it was ready before, and so is to be kept running."""
+
+    @property
+    def url(self) -> str | None:
+        """Its URL while it is ready."""
+        return self._outcome.result() if self._outcome.done() else None
+
+    @property
+    def ready_since(self) -> float | None:
+        """Since when (monotonic) it is ready, if it is."""
+        return self._ready_since if self._outcome.done() else None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a process, or is about to."""
+        return self._task is not None and not self._task.done()
 
     async def ensure(self) -> str:
         """Its URL, once it is ready. Raises UnavailableError with the reason it is not; a caller may be cancelled freely."""
@@ -87,16 +105,24 @@ class Engine:
 
     def begin(self) -> None:
         """Start it, if it is not running or starting."""
-        if self._task is None or self._task.done():
+        if not self.is_active:
             self._task = asyncio.create_task(self._keep_running(), name=f'engine {self._name}')
             self._task.add_done_callback(self._finish)
 
     async def stop(self) -> None:
-        """Stop the process and wait until it is gone. Those who wait for it are told; nothing is reported."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        self._fail_waiters(f"'{self._name}' was stopped.")
+        """Stop the process and wait until it is gone. Those who wait for it are told; nothing is reported.
+
+        From now on it has no URL, and afterwards it may be started anew.
+        """
+        self.wanted = False
+        self._fail_waiters(f"'{self._name}' was stopped.", STOPPED_CODE)
+        task = self._task
+        if task is not None:
+            if task is not self._cancelled:  # a second time would break off the child's end
+                self._cancelled = task
+                task.cancel()
+            await asyncio.wait({task})
+        self._fail_waiters(f"'{self._name}' was stopped.", STOPPED_CODE)
 
     async def _keep_running(self) -> None:
         if self._after is not None:
@@ -139,6 +165,7 @@ class Engine:
     def _come_up(self, child: Child, url: str) -> None:
         log.info("'%s' is ready at %s (process %d).", self._name, url, child.pid)
         self.wanted = True
+        self._ready_since = time.monotonic()
         self._outcome.set_result(url)
         self._report(UP, url=url, pid=child.pid)
 
@@ -150,9 +177,9 @@ class Engine:
         self._report(DOWN, error=seen or reason)
         self._fail_waiters(reason)
 
-    def _fail_waiters(self, reason: str) -> None:
+    def _fail_waiters(self, reason: str, code: str = 'server_not_started') -> None:
         if not self._outcome.done():
-            self._outcome.set_exception(UnavailableError(reason, code='server_not_started'))
+            self._outcome.set_exception(UnavailableError(reason, code=code))
             self._outcome.exception()  # seen: perhaps nobody waits
         self._outcome = asyncio.get_running_loop().create_future()
 
@@ -198,7 +225,8 @@ class Engine:
         """Waits for the child's end, and keeps its log short meanwhile."""
         while not child.ended.done():
             await asyncio.wait({child.ended}, timeout=LOG_INTERVAL)
-            await asyncio.to_thread(rotate_log, self._log_path)
+            if not child.ended.done():  # its end must be known at once
+                await asyncio.to_thread(rotate_log, self._log_path)
 
 
 def _end_of(child: Child) -> str:

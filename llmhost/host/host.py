@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmhost.config import Config
 from llmhost.errors import BadRequestError, LLMHostError, NotFoundError
 from llmhost.host.board import StatusBoard
+from llmhost.host.desk import LeaseDesk
 from llmhost.host.engines import Engines
+from llmhost.host.leases import Lease
+from llmhost.host.memory import resident_bytes
 from llmhost.host.probes import Probes
+from llmhost.host.signals import Signal
 from llmhost.storage.servers import Server, ServerRegistry
 from llmhost.storage.status import DISABLED, ServerStatus, StatusFile
 
@@ -29,6 +34,7 @@ class Host:
         self._board = StatusBoard(StatusFile(config.data_dir / 'status.json'))
         self._probes = Probes(config, self._board)
         self._engines = Engines(config, self._board)
+        self._desk = LeaseDesk(config, self._engines)
 
     async def run(self) -> None:
         """Follow the registry and write the status, until cancelled; then stop everything, and return when it is gone."""
@@ -41,6 +47,7 @@ class Host:
             await self.close()
 
     async def close(self) -> None:
+        self._desk.close()
         await asyncio.gather(self._engines.stop(), self._probes.close())
         await self._board.flush()
 
@@ -56,19 +63,63 @@ class Host:
         self._servers = servers
         self._board.keep_only(servers)
         self._engines.follow(servers)
+        self._desk.follow(servers)
         self._probes.follow(servers)
         for name, server in servers.items():
             if not server.enabled:
                 self._board.put(name, DISABLED)
 
     async def start(self, name: str) -> str:
-        """The URL of a managed server, once it is ready.
+        """The URL of a managed server, once it is ready: a lease that is given back at once.
 
         Raises NotFoundError, BadRequestError for one that is not managed, UnavailableError with the reason it is not ready.
         """
         if not self._server(name).managed:
             raise BadRequestError(f"'{name}' is not managed by llmhost: it is started elsewhere.", code='server_not_managed')
-        return await self._engines.ensure(name)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def grant(url: str | None) -> None:
+            if not answer.done():  # the caller left this very moment
+                answer.set_result(url or '')
+
+        def refuse(error: LLMHostError) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        lease = Lease(name, None, time.monotonic(), grant, refuse)
+        try:
+            self._desk.ask(lease)
+            return await answer
+        finally:
+            self._desk.leave(lease)
+
+    def ask(self, lease: Lease) -> None:
+        """Grant the lease or refuse it, now or later."""
+        self.refresh()
+        self._desk.ask(lease)
+
+    def leave(self, lease: Lease) -> None:
+        """The lease has ended, waiting or granted."""
+        self._desk.leave(lease)
+
+    def is_loading(self, name: str) -> bool:
+        return self._desk.is_loading(name)
+
+    async def leases(self) -> Document:
+        """Who uses and who waits for each server that gives leases, and the `memory` in bytes of those that run here."""
+        self.refresh()
+        pids = {name: self._board.of(name).pid for name in self._servers}
+        resident = await asyncio.to_thread(resident_bytes, {pid for pid in pids.values() if pid is not None})
+        return {
+            name: {**leases, 'memory': resident.get(pids.get(name) or 0)}
+            for name, leases in self._desk.snapshot().items()
+        }
+
+    def signal(self, name: str, signal: Signal) -> ServerStatus:
+        """Take over what a worker saw of a server; its status. Raises NotFoundError."""
+        self._server(name)
+        self._probes.signal(name, signal)
+        return self._board.of(name)
 
     async def probe(self, name: str) -> ServerStatus:
         """Look at a server now; its status, which is written already. Raises NotFoundError."""

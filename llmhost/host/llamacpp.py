@@ -14,6 +14,8 @@ from typing import Any
 GGUF_MAGIC = b'GGUF'
 DEFAULT_CONTEXT = 8192
 SLOTS = 4
+MAX_THREADS = 512
+MAX_CONTEXT = 1 << 24
 BATCH = 2048
 """The longest text to embed, in tokens: llama.cpp refuses what does not fit in one physical batch."""
 PROMPT_CACHE_MIB = 512
@@ -22,7 +24,7 @@ WARNINGS = 2
 
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    if (fault := fault_of(options.model)) is not None:
+    if (fault := fault_of(options.model) or excess_of(options)) is not None:
         print(fault, file=sys.stderr)
         return 1
     try:
@@ -32,7 +34,7 @@ def main(argv: list[str]) -> int:
         return 1
     try:
         server = xllamacpp.Server(params_of(xllamacpp, options))
-    except RuntimeError as error:
+    except (RuntimeError, OverflowError) as error:
         print(f'llama.cpp cannot serve {options.model}: {error}', file=sys.stderr)
         return 1
     print(f'Serving {options.model} at {server.listening_address}.', flush=True)
@@ -60,6 +62,15 @@ def fault_of(path: str) -> str | None:
     except OSError as error:
         return f'{path}: {os.strerror(error.errno or 0)}'
     return None if magic == GGUF_MAGIC else f'{path} is not a GGUF file.'
+
+
+def excess_of(options: argparse.Namespace) -> str | None:
+    """Which number llama.cpp cannot take: it crashes rather than say so."""
+    if options.threads > MAX_THREADS:
+        return f'llama.cpp takes at most {MAX_THREADS} threads, not {options.threads}.'
+    if options.context > MAX_CONTEXT:
+        return f'llama.cpp takes a context of at most {MAX_CONTEXT} tokens, not {options.context}.'
+    return None
 
 
 def params_of(xllamacpp: Any, options: argparse.Namespace) -> Any:

@@ -1,17 +1,20 @@
-"""One look at one server: a cheap GET, and what its answer means. Never a completion."""
+"""One look at one server: a few cheap GETs, and what their answers mean. Never a completion."""
 
+import asyncio
 import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
+import orjson
 
 from llmhost.errors import RegistryError
-from llmhost.providers import provider_named
+from llmhost.providers import Provider, provider_named
 from llmhost.providers.health import judge
 from llmhost.redaction import redact, secrets_of
 from llmhost.storage.servers import Server
@@ -21,6 +24,8 @@ BODY_LIMIT_BYTES = 16_000_000
 MESSAGE_LIMIT = 200
 CA_VARIABLES = ('REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE')
 
+Models = list[dict[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -28,7 +33,7 @@ class Seen:
 
     state: str
     error: str | None = None
-    models: list[dict[str, Any]] | None = None
+    models: Models | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ async def look(client: httpx2.AsyncClient, server: Server, variables: Mapping[st
     key = server.key(variables)
     if server.api_key_env and key is None:
         return Seen(MISCONFIGURED, f'The variable {server.api_key_env}, which holds its key, is not set.')
+    began = time.monotonic()
     try:
         provider = provider_named(server.provider)
         headers = {**provider.auth_headers(key), **server.headers}
@@ -62,7 +68,42 @@ async def look(client: httpx2.AsyncClient, server: Server, variables: Mapping[st
         return Seen(MISCONFIGURED, str(error))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         return Seen(DOWN, _reason(error, timeout))
-    return _without_secrets(Seen(health.state, health.error, health.models), secrets_of(key, server.headers))
+    seen = _without_secrets(Seen(health.state, health.error, health.models), secrets_of(key, server.headers))
+    if seen.models:
+        left = timeout - (time.monotonic() - began)
+        return replace(seen, models=await detail(client, provider, server.url or '', headers, seen.models, left))
+    return seen
+
+
+async def detail(
+    client: httpx2.AsyncClient, provider: Provider, url: str, headers: Mapping[str, str], models: Models, timeout: float,
+) -> Models:
+    """`models`, and what the server at `url` tells of them elsewhere within `timeout` seconds. What fails is left out."""
+    answers = [_first_document(client, provider, urls, headers, timeout) for urls in provider.model_details(url)]
+    return provider.merge_details(models, await asyncio.gather(*answers)) if answers else models
+
+
+async def _first_document(
+    client: httpx2.AsyncClient, provider: Provider, urls: tuple[str, ...], headers: Mapping[str, str], timeout: float,
+) -> Any:
+    """The first answer that is a JSON document and no error; None without one, or when the time is up."""
+    try:
+        async with asyncio.timeout(timeout):
+            for url in urls:
+                if (document := await _document(client, provider, url, headers)) is not None:
+                    return document
+    except TimeoutError:
+        pass  # what else it tells is a gain, never a condition
+    return None
+
+
+async def _document(client: httpx2.AsyncClient, provider: Provider, url: str, headers: Mapping[str, str]) -> Any:
+    try:
+        answer = await _get(client, url, headers)
+        document = orjson.loads(answer.body) if answer.status == 200 else None
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError):
+        return None
+    return None if provider.hidden_error(document) else document
 
 
 async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> Answer:
@@ -79,7 +120,11 @@ def _without_secrets(seen: Seen, secrets: tuple[str, ...]) -> Seen:
     """Servers quote what they were sent: an error is cut short and loses every key and header value."""
     if seen.error is None:
         return seen
-    return Seen(seen.state, redact(seen.error, secrets)[:MESSAGE_LIMIT], seen.models)
+    return Seen(seen.state, shown(seen.error, secrets), seen.models)
+
+
+def shown(error: str, secrets: tuple[str, ...]) -> str:
+    return redact(error, secrets)[:MESSAGE_LIMIT]
 
 
 def _reason(error: Exception, timeout: float) -> str:

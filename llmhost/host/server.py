@@ -15,14 +15,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from llmhost.errors import BadRequestError, LLMHostError, NotFoundError, UnavailableError
+from llmhost.errors import BadRequestError, LLMHostError, NotFoundError, RateLimitError, UnavailableError
 from llmhost.host.host import Host
+from llmhost.host.signals import parse_signal
 
 BACKLOG = 1024
 KEEP_ALIVE = 600
 """Longer than the workers keep an idle connection: they, not we, close it, so none is found stale."""
 GRACE = 1
-STATUSES: dict[type[LLMHostError], int] = {NotFoundError: 404, BadRequestError: 400, UnavailableError: 503}
+STATUSES: dict[type[LLMHostError], int] = {
+    NotFoundError: 404, BadRequestError: 400, RateLimitError: 429, UnavailableError: 503,
+}
 
 
 def build_app(host: Host) -> Starlette:
@@ -37,11 +40,19 @@ def build_app(host: Host) -> Starlette:
     async def probe(request: Request) -> JSONResponse:
         return JSONResponse(asdict(await host.probe(request.path_params['name'])))
 
+    async def signal(request: Request) -> JSONResponse:
+        return JSONResponse(asdict(host.signal(request.path_params['name'], parse_signal(await request.body()))))
+
+    async def leases(request: Request) -> JSONResponse:
+        return JSONResponse(await host.leases())
+
     return Starlette(
         routes=[
             Route('/health', health),
+            Route('/leases', leases),
             Route('/servers/{name}/start', start, methods=['POST']),
             Route('/servers/{name}/probe', probe, methods=['POST']),
+            Route('/servers/{name}/signal', signal, methods=['POST']),
         ],
         exception_handlers={LLMHostError: _answer_error},
     )

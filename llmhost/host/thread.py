@@ -12,6 +12,7 @@ from typing import Any
 from llmhost.config import Config
 from llmhost.errors import UnavailableError
 from llmhost.host.host import Host
+from llmhost.host.lease_server import serving_leases
 from llmhost.host.lock import only_host
 from llmhost.host.server import HostServer, build_app, listening
 
@@ -83,14 +84,14 @@ class HostThread:
         run_dir = self._config.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with only_host(run_dir / 'host.lock', LOCK_WAIT):
-            with listening(self._config.host_socket) as listener:
-                await self._serve(listener)
+            with listening(self._config.host_socket) as listener, listening(self._config.lease_socket) as lease_listener:
+                await self._serve(listener, lease_listener)
 
-    async def _serve(self, listener: socket.socket) -> None:
+    async def _serve(self, listener: socket.socket, lease_listener: socket.socket) -> None:
         """Until `stop`, or until a part of it fails: then all of it does."""
         host = Host(self._config, self._check_server)
         server = HostServer(build_app(host), on_started=lambda: self._started.set_result(None))
-        async with asyncio.TaskGroup() as tasks:
+        async with serving_leases(host, lease_listener), asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve([listener]))
             running = tasks.create_task(host.run())
             await self._stopping.wait()

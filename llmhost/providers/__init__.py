@@ -5,16 +5,13 @@ from urllib.parse import urlsplit
 from llmhost.errors import RegistryError
 from llmhost.providers.base import CHAT, COMPLETIONS, EMBEDDINGS, MAYBE, NATIVE, NONE, RERANK, Provider
 from llmhost.providers.cohere import CohereProvider
-from llmhost.providers.rows import (
-    JinaProvider,
-    LlamaCppProvider,
-    LMStudioProvider,
-    OllamaProvider,
-    OpenAIProvider,
-    OpenRouterProvider,
-    VllmProvider,
-)
+from llmhost.providers.llamacpp import LlamaCppProvider
+from llmhost.providers.lmstudio import LMStudioProvider
+from llmhost.providers.ollama import OllamaProvider
+from llmhost.providers.openrouter import OpenRouterProvider
+from llmhost.providers.rows import JinaProvider, OpenAIProvider
 from llmhost.providers.tei import TeiProvider
+from llmhost.providers.vllm import VllmProvider
 
 __all__ = [
     'CHAT', 'COMPLETIONS', 'EMBEDDINGS', 'MAYBE', 'MANAGED', 'NATIVE', 'NONE', 'PROVIDERS', 'RERANK', 'Provider',

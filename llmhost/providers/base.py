@@ -13,6 +13,7 @@ import orjson
 from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.providers.chat import mend_completion
 from llmhost.providers.chunks import ChunkReader
+from llmhost.providers.facts import read_facts
 from llmhost.providers.faults import read_fault
 from llmhost.providers.text import TextReader, mend_embeddings, mend_text
 
@@ -28,7 +29,9 @@ class Provider:
     """One dialect.
 
     `root` is the path under which its API lies when a registry URL names none; `rerank` tells whether it has such an
-    endpoint (`native`, `none`, or `maybe`: try, and emulate when it has not).
+    endpoint (`native`, `none`, or `maybe`: try, and emulate when it has not). Where not `has_fixed_context`, a model may be
+    loaded anew at any time with another context length than the one last seen. `takes_fallback_models` tells whether requests
+    may name `models` to fall back to.
     """
 
     name = 'generic'
@@ -37,6 +40,8 @@ class Provider:
     key_env: str | None = None
     rerank = MAYBE
     asks_usage = True
+    takes_fallback_models = False
+    has_fixed_context = True
     paths: Mapping[str, str] = {
         CHAT: '/chat/completions',
         COMPLETIONS: '/completions',
@@ -53,6 +58,10 @@ class Provider:
         path = parts.path.rstrip('/') or self.root
         return urlunsplit((parts.scheme, parts.netloc, path, '', ''))
 
+    def root_url(self, url: str) -> str:
+        """The address its own endpoints are appended to, those beside OpenAI's `/v1`."""
+        return self.base_url(url).removesuffix('/v1')
+
     def url_of(self, url: str, task: str) -> str:
         """Where `task` is asked for on the server at `url`."""
         return self.base_url(url) + self.paths[task]
@@ -61,12 +70,16 @@ class Provider:
         """A cheap GET that lists models and proves the server well: probes use it, never a completion."""
         return self.base_url(url) + self.models_path
 
+    def model_details(self, url: str) -> tuple[tuple[str, ...], ...]:
+        """Cheap GETs that tell more of the listed models: for each question, the URLs to try until one answers."""
+        return ()
+
     def auth_headers(self, api_key: str | None) -> dict[str, str]:
         return {'Authorization': f'Bearer {api_key}'} if api_key else {}
 
-    def build_body(self, payload: Document, body: bytes, model: str) -> bytes:
-        """The upstream's body: the client's own bytes unless something has to change."""
-        if payload['model'] == model and not self._wants_usage(payload):
+    def build_body(self, payload: Document, body: bytes | None, model: str) -> bytes:
+        """The upstream's body: the client's own bytes unless something has to change. `body` is None where the payload was."""
+        if body is not None and payload['model'] == model and not self._wants_usage(payload):
             return body
         changed = {**payload, 'model': model}
         if self._wants_usage(payload):
@@ -81,6 +94,10 @@ class Provider:
         """A rerank request for all of `documents`; `extra` holds the client's fields that llmhost does not know."""
         return orjson.dumps({**extra, 'model': model, 'query': query, 'documents': documents})
 
+    def build_count(self, url: str, task: str, payload: Document, model: str) -> tuple[str, bytes] | None:
+        """A POST (URL, body) that has the server count the tokens of a prompt; None where it cannot."""
+        return None
+
     # answers in
 
     def parse_models(self, document: Any) -> list[Document]:
@@ -91,9 +108,17 @@ class Provider:
         return [self.parse_model(entry) for entry in entries if isinstance(entry, dict) and entry.get('id')]
 
     def parse_model(self, entry: Document) -> Document:
-        """What is kept of one entry: `id`, `created`, `owned_by`."""
+        """What is kept of one entry: `id`, `created`, `owned_by`, and the facts it tells (`llmhost.providers.facts`)."""
         owner = str(entry.get('owned_by') or self.name)
-        return {'id': str(entry['id']), 'created': _whole(entry.get('created')), 'owned_by': owner}
+        return {'id': str(entry['id']), 'created': _whole(entry.get('created')), 'owned_by': owner, **read_facts(entry)}
+
+    def merge_details(self, models: Sequence[Document], details: Sequence[Any]) -> list[Document]:
+        """`models`, and what the answers to `model_details` tell of them: one a question, None where it failed."""
+        return list(models)
+
+    def parse_count(self, document: Any) -> tuple[int | None, int | None]:
+        """The prompt's tokens and the context length, as far as an answer to `build_count` tells them."""
+        return None, None
 
     def parse_completion(self, document: Document, task: str) -> bool:
         """Mend an answer to `chat` or `completions` in place; True when something was changed."""

@@ -10,6 +10,7 @@ import orjson
 
 from llmhost.errors import UpstreamBrokenError, UpstreamStatusError
 from llmhost.providers.base import CHAT, EMBEDDINGS, NATIVE, RERANK, Document, Provider
+from llmhost.providers.facts import capabilities_of, known, words_of
 
 
 class CohereProvider(Provider):
@@ -37,3 +38,8 @@ class CohereProvider(Provider):
             raise UpstreamBrokenError('The model list has no array "models".')
         named = [entry for entry in entries if isinstance(entry, dict) and entry.get('name')]
         return [self.parse_model({**entry, 'id': entry['name']}) for entry in named]
+
+    def parse_model(self, entry: Document) -> Document:
+        """https://docs.cohere.com/reference/list-models: `endpoints` it answers at, `features` such as tools and vision."""
+        words = [*words_of(entry, 'endpoints'), *words_of(entry, 'features')]
+        return {**super().parse_model(entry), **known({'capabilities': capabilities_of(words)})}

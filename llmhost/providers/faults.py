@@ -11,16 +11,34 @@ import orjson
 
 from llmhost.errors import UpstreamStatusError
 
+QUOTE_LIMIT = 2000
+BROKEN = 502
 RETRY_LIMIT = 86400.0
 TYPES = {400: 'invalid_request_error', 401: 'invalid_request_error', 403: 'invalid_request_error',
          404: 'invalid_request_error', 409: 'invalid_request_error', 413: 'invalid_request_error',
          422: 'invalid_request_error', 429: 'requests'}
-CONTEXT_TYPES = frozenset({'exceed_context_size_error', 'context_length_exceeded'})
 CONTEXT_CODE = 'context_length_exceeded'
-CONTEXT_STATUSES = frozenset({400, 413, 422})
+CONTEXT_WORDS = frozenset({CONTEXT_CODE, 'exceed_context_size_error', 'model_context_window_exceeded'})
+CONTEXT_STATUSES = frozenset({400, 413, 422, 500})
+CONTEXT_PHRASES = (
+    r"(maximum|model's|available|configured) context (length|size|window)",  # OpenAI, vLLM, SGLang, OpenRouter, llama.cpp
+    r'(exceeds?|exceeded|greater than|longer than|too (long|large) for) (the|its|this|your|our)[\w\s\'-]{0,30} context',
+    r'context (length|size|window) (has been |is |was |limit )?exceed',  # llama.cpp, in the middle of an answer
+    r'context length of only|context the overflows|context overflow',  # LM Studio
+    r'input length exceeds|prompt too long; exceeded',  # Ollama
+    r'(prompt|input|request|conversation) (is|are) too long',  # Anthropic, Bedrock, transformers
+    r'too (many tokens|large for model)|too many input tokens',  # Cohere, Mistral, Bedrock
+    r'exceed(s|ed)? (the )?(maximum|max|model) (number of tokens|token limit|prompt length|input length|length)',  # Gemini, Kimi
+    r'maximum prompt length is|prompt exceeds max|tokens in request more than max',  # xAI, z.ai
+    r'token count[^.]{0,40} exceeds|exceeds? context limit|range of input length should be',  # Copilot, Anthropic, DashScope
+    r'reduce the length of (the|your) (messages|input|prompt)',  # Groq
+    r'must have less than \d+ tokens',  # TEI
+    r'too large to process\. increase the physical batch size',  # llama.cpp, of a text to embed
+)
+says_context = re.compile('|'.join(CONTEXT_PHRASES), re.IGNORECASE).search
+says_rate = re.compile(r'per (minute|hour|day)|rate.?limit|\b[TR]PM\b|quota', re.IGNORECASE).search
 is_word = re.compile(r'[A-Za-z0-9_.:-]{1,64}').fullmatch
 """What a type or a code may be: they are logged, so what is longer or freer is left out."""
-says_context = re.compile(r'context (length|size|window)|input length exceeds|too many tokens', re.IGNORECASE).search
 
 
 def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatusError:
@@ -39,12 +57,14 @@ def read_fault(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
         fault = {}
     status = _status(status, fault)
     message = _message(fault, status)
+    if _is_context(fault, status, message):
+        return UpstreamStatusError(message, status=400, type=TYPES[400], param='messages', code=CONTEXT_CODE)
     return UpstreamStatusError(
         message,
         status=status,
         type=_type(fault, status),
         param=_printable(fault.get('param')),
-        code=_code(fault, status, message),
+        code=_word(fault.get('code')),
         retry_after=retry_after_of(headers),
     )
 
@@ -87,7 +107,7 @@ def _status(status: int, fault: Mapping[str, Any]) -> int:
     code = fault.get('code', fault.get('status'))
     if isinstance(code, int) and 400 <= code < 600:
         return code
-    return 400 if says_context(_message(fault, status)) else 502
+    return BROKEN
 
 
 def _message(fault: Mapping[str, Any], status: int) -> str:
@@ -103,20 +123,23 @@ def _message(fault: Mapping[str, Any], status: int) -> str:
 
 def _type(fault: Mapping[str, Any], status: int) -> str:
     stated = _word(fault.get('type'))
-    if stated and stated not in CONTEXT_TYPES:
+    if stated:
         return stated
     return TYPES.get(status, 'invalid_request_error' if 400 <= status < 500 else 'server_error')
 
 
-def _code(fault: Mapping[str, Any], status: int, message: str) -> str | None:
-    """A string or null. An integer repeats the HTTP status and says nothing more.
+def _is_context(fault: Mapping[str, Any], status: int, message: str) -> bool:
+    """Whether a prompt was too long, which has OpenAI's code, by which agents know to shorten it.
 
-    A prompt that is too long has OpenAI's code, by which agents know to shorten it; most servers say so in words alone.
+    Most servers say so in words alone; OpenRouter quotes its provider's in `metadata.raw`. Tokens a minute are another matter.
     """
-    stated = _word(fault.get('code'))
-    if _word(fault.get('type')) in CONTEXT_TYPES:
-        return CONTEXT_CODE
-    return CONTEXT_CODE if status in CONTEXT_STATUSES and stated is None and says_context(message) else stated
+    if CONTEXT_WORDS & {_word(fault.get('type')), _word(fault.get('code'))}:
+        return True
+    metadata = fault.get('metadata')
+    quoted = str(metadata.get('raw') or '')[:QUOTE_LIMIT] if isinstance(metadata, dict) else ''
+    words = f'{message} {quoted}'
+    told = status in CONTEXT_STATUSES or status == BROKEN
+    return told and says_context(words) is not None and not says_rate(f'{words} {fault.get("code")}')
 
 
 def _word(value: Any) -> str | None:

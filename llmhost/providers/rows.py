@@ -14,46 +14,6 @@ class OpenAIProvider(Provider):
     rerank = NONE
 
 
-class LMStudioProvider(Provider):
-    """https://lmstudio.ai/docs/developer/openai-compat: answers 200 with `{"error": "…"}` to what it does not serve."""
-
-    name = 'lmstudio'
-    default_url = 'http://127.0.0.1:1234/v1'
-    rerank = NONE
-
-
-class OpenRouterProvider(Provider):
-    """https://openrouter.ai/docs/api/reference/overview: errors with integer codes, also inside a chunk or a 200."""
-
-    name = 'openrouter'
-    root = '/api/v1'
-    default_url = 'https://openrouter.ai/api/v1'
-    key_env = 'OPENROUTER_API_KEY'
-    rerank = NONE
-
-
-class OllamaProvider(Provider):
-    """https://docs.ollama.com/openai: every streamed tool call has index 0; images as base64 only."""
-
-    name = 'ollama'
-    default_url = 'http://127.0.0.1:11434/v1'
-    rerank = NONE
-
-
-class LlamaCppProvider(Provider):
-    """https://github.com/ggml-org/llama.cpp/tree/master/tools/server: integer codes, 503 while it loads, raw rerank logits."""
-
-    name = 'llamacpp'
-    default_url = 'http://127.0.0.1:8080/v1'
-
-
-class VllmProvider(Provider):
-    """https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html: an error event is followed by `[DONE]`."""
-
-    name = 'vllm'
-    default_url = 'http://127.0.0.1:8000/v1'
-
-
 class JinaProvider(Provider):
     """https://jina.ai/reranker and https://jina.ai/embeddings"""
 

@@ -10,6 +10,7 @@ import orjson
 
 from llmhost.errors import UpstreamBrokenError
 from llmhost.providers.base import EMBEDDINGS, NATIVE, RERANK, Document, Provider
+from llmhost.providers.facts import capabilities_of, known, part_of, whole_of
 
 
 class TeiProvider(Provider):
@@ -27,7 +28,14 @@ class TeiProvider(Provider):
         return orjson.dumps({**extra, 'query': query, 'texts': documents})
 
     def parse_models(self, document: Any) -> list[Document]:
+        """The one model of /info, whose `model_type` is an object with the type as its key:
+        https://github.com/huggingface/text-embeddings-inference/blob/main/docs/openapi.json (Info, ModelType)"""
         model = document.get('model_id') if isinstance(document, dict) else None
         if not isinstance(model, str):
             raise UpstreamBrokenError('The answer of /info has no "model_id".')
-        return [{**self.parse_model({'id': model}), 'context_length': document.get('max_input_length')}]
+        facts = {
+            'context_length': whole_of(document.get('max_input_length')),
+            'capabilities': capabilities_of(part_of(document, 'model_type')),
+            'loaded': True,
+        }
+        return [{**self.parse_model({'id': model}), **known(facts)}]

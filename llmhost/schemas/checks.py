@@ -179,3 +179,7 @@ def mapping(item: Check) -> Check:
             raise
 
     return check
+
+
+fallback_models = array(filled_string, 'an array of strings', maximum=32)
+"""OpenRouter's `models`. Each may cost an attempt, so their number is bounded."""

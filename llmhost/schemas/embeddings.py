@@ -3,14 +3,14 @@
 https://platform.openai.com/docs/api-reference/embeddings/create
 """
 
-from llmhost.schemas.checks import array, filled_string, integer_from, one_of, string
+from llmhost.schemas.checks import fallback_models, integer_from, one_of, string
 from llmhost.schemas.inputs import embedding_input
 from llmhost.schemas.payload import Checked, Model, PayloadSchema
 
 
 class EmbeddingsSchema(PayloadSchema):
     model = Model()
-    models = Checked(array(filled_string, 'an array of strings'))
+    models = Checked(fallback_models)
     input = Checked(embedding_input, required=True)
     encoding_format = Checked(one_of('float', 'base64'))
     dimensions = Checked(integer_from(1))

@@ -36,7 +36,7 @@ class Checked(fields.Field[Any]):
 
 
 class Model(Checked):
-    """The model's name."""
+    """The model's name. It may be left out where `models` names some."""
 
     def __init__(self) -> None:
         super().__init__(filled_string, required=True)
@@ -45,6 +45,8 @@ class Model(Checked):
         self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         if value is missing or value is None or value == '':
+            if data and data.get('models'):
+                return value
             raise faults.MissingModelFault()
         return super().deserialize(value, attr, data, **kwargs)
 
@@ -66,9 +68,9 @@ class PayloadSchema(Schema):
         try:
             for name, field, is_required in self._in_order:
                 if name in data:
-                    field.deserialize(data[name])
+                    field.deserialize(data[name], name, data)
                 elif is_required:
-                    field.deserialize(missing)
+                    field.deserialize(missing, name, data)
         except Fault as fault:
             fault.at_key(name)
             raise

@@ -4,6 +4,7 @@ Voyage says `top_k` for `top_n`; TEI says `texts` for `documents` and `return_te
 first version takes objects as documents, and `rank_fields` to say which of their fields count.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from llmhost.schemas.checks import (
     array,
     boolean,
     either,
+    fallback_models,
     filled_string,
     integer_from,
     json_object,
@@ -28,7 +30,7 @@ texts_or_objects = array(either(EXPECTED_ITEM, {str: string, dict: json_object})
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """What to rank. `top_n` None means all, `return_documents` None that the client did not say.
+    """What to rank. `top_n` None means all, `return_documents` None that the client did not say; `models` is the fallback list.
 
     `extra` is every field that has no meaning here, to be passed on.
     """
@@ -39,10 +41,12 @@ class RerankRequest:
     top_n: int | None
     return_documents: bool | None
     extra: dict[str, Any]
+    models: Sequence[str] = ()
 
 
 class RerankSchema(PayloadSchema):
     model = Checked(filled_string, required=True)
+    models = Checked(fallback_models)
     query = Checked(string, required=True)
     documents = Checked(texts_or_objects)
     texts = Checked(texts_or_objects)
@@ -61,6 +65,7 @@ class RerankSchema(PayloadSchema):
             top_n=_first(data, 'top_n', 'top_k') or None,
             return_documents=_first(data, 'return_documents', 'return_text'),
             extra={key: value for key, value in data.items() if key not in self.load_fields},
+            models=data.get('models') or (),
         )
 
 

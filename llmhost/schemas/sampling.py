@@ -4,7 +4,7 @@ from llmhost.schemas.checks import (
     array,
     boolean,
     either,
-    filled_string,
+    fallback_models,
     integer,
     integer_from,
     mapping,
@@ -26,7 +26,7 @@ class SamplingSchema(PayloadSchema):
     """`models` is OpenRouter's fallback list. `max_tokens` has no bounds: llama.cpp takes -1 for no limit."""
 
     model = Model()
-    models = Checked(array(filled_string, 'an array of strings'))
+    models = Checked(fallback_models)
     max_tokens = Checked(integer)
     temperature = Checked(number_from(0, 2))
     top_p = Checked(number_from(0, 1))

@@ -94,6 +94,7 @@ class ServerSchema(EntrySchema):
         load_default=None,
     )
     priority = must_be(fields.Integer, 'a whole number, such as 0', strict=True, load_default=0)
+    weight = must_be(fields.Integer, 'a whole number, 1 or more', at_least_one, strict=True, load_default=1)
     timeout = must_be(
         ExactFloat, 'a number of seconds above 0, or null for the default', lambda value: value > 0, load_default=None
     )
@@ -113,6 +114,12 @@ class ServerSchema(EntrySchema):
     )
     idle_ttl = must_be(
         ExactFloat, 'a number of seconds, 0 or more, or null', lambda value: value >= 0, load_default=None
+    )
+    memory_group = must_be(
+        fields.String,
+        "1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit, such as gpu-0, or null",
+        NAME.fullmatch,
+        load_default=None,
     )
 
     @validates_schema

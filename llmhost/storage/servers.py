@@ -11,7 +11,10 @@ from llmhost.storage.json_file import Document, JsonFile, Signature, entries_of
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One registry entry. Managed servers have `gguf` or `command` in place of `url`; `timeout` is in seconds."""
+    """One registry entry. Managed servers have `gguf` or `command` in place of `url`; `timeout` is in seconds.
+
+    Of the managed servers of one `memory_group` only one runs at a time.
+    """
 
     name: str
     provider: str
@@ -22,6 +25,7 @@ class Server:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_concurrency: int | None = None
     priority: int = 0
+    weight: int = 1
     timeout: float | None = None
     enabled: bool = True
     gguf: str | None = None
@@ -29,12 +33,18 @@ class Server:
     context: int | None = None
     threads: int | None = None
     idle_ttl: float | None = None
+    memory_group: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def managed(self) -> bool:
         """Whether llmhost starts and stops its process."""
         return self.url is None
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether the host grants its slots: it is started on demand, or takes a limited number of requests."""
+        return self.managed or self.max_concurrency is not None
 
     def key(self, variables: Mapping[str, str]) -> str | None:
         """Its API key: the stored one, or the one its environment variable holds now."""

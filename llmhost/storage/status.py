@@ -11,6 +11,7 @@ UP = 'up'
 LOADING = 'loading'
 DOWN = 'down'
 MISCONFIGURED = 'misconfigured'
+RATE_LIMITED = 'rate_limited'
 DISABLED = 'disabled'
 STOPPED = 'stopped'
 """A managed server at rest: it starts on demand."""
@@ -21,7 +22,8 @@ UNKNOWN = 'unknown'
 class ServerStatus:
     """One server as last seen. Times are Unix seconds; `models` are entries of a model list with at least `id`.
 
-    `url` is where a managed server listens now; `pid` its process.
+    `url` is where a managed server listens now; `pid` its process. `until` is when a rate-limited one may be asked again.
+    `last_error` stays when the server is well again.
     """
 
     state: str = UNKNOWN
@@ -31,6 +33,9 @@ class ServerStatus:
     models: tuple[Mapping[str, Any], ...] = ()
     url: str | None = None
     pid: int | None = None
+    until: float | None = None
+    last_error: str | None = None
+    last_error_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

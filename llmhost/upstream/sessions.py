@@ -12,8 +12,10 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
+from requests.utils import requote_uri
 
 from llmhost.errors import UpstreamBrokenError, UpstreamConnectError, UpstreamError, UpstreamTimeoutError
+from llmhost.upstream import redirects
 from llmhost.upstream.connect import Connector
 from llmhost.upstream.origin import Origin, split_url
 from llmhost.upstream.transport import Exchange, Pool, silent_too_long
@@ -115,8 +117,16 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer whose body is still to be read from `exchange`; `redirects` are the headers of the answers that led there."""
+
+    exchange: Exchange
+    redirects: tuple[Mapping[str, str], ...]
+
+
 class UpstreamSession:
-    """The session. `begin` is the request path's way, `get` everybody else's."""
+    """The session. `begin` is the request path's way, `download` that of large files, `get` everybody else's."""
 
     def __init__(self, ca_file: str | None = None) -> None:
         self._adapter = UpstreamAdapter(ca_file)
@@ -135,6 +145,39 @@ class UpstreamSession:
                 raise error.__cause__ from error
             raise UpstreamBrokenError(f'{url} cannot be asked: {error}.') from error
         return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
+
+    def download(
+        self, url: str, headers: Mapping[str, str], own_headers: Mapping[str, str], connect_timeout: float, read_timeout: float,
+    ) -> Download:
+        """GET, redirects followed. `own_headers` go to the host of `url` alone. Who calls closes the exchange.
+
+        Raises UpstreamError.
+        """
+        url = requote_uri(url)
+        origin = split_url(url)[0]
+        passed: list[Mapping[str, str]] = []
+        while True:
+            own = own_headers if split_url(url)[0] == origin else {}
+            exchange = self._open(build_target('GET', url, {**headers, **own}), connect_timeout, read_timeout)
+            location = exchange.headers.get('location')
+            if exchange.status not in redirects.STATUSES or not location:
+                return Download(exchange, tuple(passed))
+            exchange.close()
+            passed.append(exchange.headers)
+            if len(passed) > redirects.LIMIT:
+                raise redirects.too_many(url, exchange.status)
+            url = redirects.next_url(url, exchange.status, location)
+
+    def _open(self, target: Target, connect_timeout: float, read_timeout: float) -> Exchange:
+        """An exchange whose head is there."""
+        exchange = self.begin(target, b'', connect_timeout)
+        try:
+            if exchange.wait_head(read_timeout):
+                return exchange
+            raise silent_too_long(target.origin, read_timeout)
+        except BaseException:
+            exchange.close()
+            raise
 
     def close(self) -> None:
         self._session.close()

@@ -1,9 +1,13 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from flask import Flask
 from flask.testing import FlaskCliRunner
+from werkzeug.serving import make_server
 
 
 @pytest.fixture
@@ -34,3 +38,24 @@ def refused(run: Callable[..., Result]) -> Callable[..., str]:
 def registry(app) -> Path:
     path: Path = app.extensions['llmhost'].config.data_dir / 'servers.json'
     return path
+
+
+@pytest.fixture
+def served(app: Flask) -> Iterator[str]:
+    """The URL where the application answers over HTTP."""
+    with serving(app) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: Flask, port: int = 0, host: str = '127.0.0.1') -> Iterator[str]:
+    """Have the application answer over HTTP; its URL."""
+    server = make_server(host, port, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
+    thread.start()
+    try:
+        yield f'http://127.0.0.1:{server.port}'
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

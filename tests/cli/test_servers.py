@@ -9,7 +9,8 @@ from fake_upstream import FakeUpstream, Reply
 
 SHAPE = {
     'name', 'provider', 'url', 'gguf', 'command', 'enabled', 'models', 'api_key', 'headers', 'priority',
-    'timeout', 'context', 'threads', 'health', 'since', 'checked_at', 'last_error',
+    'max_concurrency', 'weight', 'timeout', 'idle_ttl', 'memory_group', 'context', 'threads', 'health', 'since', 'checked_at',
+    'last_error', 'last_error_at',
 }
 NOWHERE = 'http://127.0.0.1:9'
 

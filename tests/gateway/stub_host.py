@@ -1,27 +1,27 @@
-"""A stand-in for the host process: it answers on the host's Unix socket as it is told to."""
+"""A stand-in for the host process: it grants leases on the host's second socket as it is told to."""
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler
+from contextlib import suppress
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
+from socketserver import StreamRequestHandler, ThreadingMixIn, UnixStreamServer
 from typing import Any, Self
 
 
 class StubHost(ThreadingMixIn, UnixStreamServer):
-    """Every start is answered with `status` and `answer` (bytes as they are) and `headers` after `delay` seconds."""
+    """Every question is answered with `answers`, a line each (bytes as they are), the last of them after `delay` seconds."""
 
     daemon_threads = True
 
-    def __init__(self, path: Path, answer: Any, status: int = 200, delay: float = 0.0, **headers: str) -> None:
+    def __init__(self, path: Path, *answers: Any, delay: float = 0.0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(str(path), Handler)
-        self.answer = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.status = status
+        self.lines = [answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b'\n' for answer in answers]
         self.delay = delay
-        self.headers = headers
-        self.started: list[str] = []
+        self.asked: list[dict[str, Any]] = []
+        self.held = 0
         self.stopped = threading.Event()
+        self.changed = threading.Condition()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, kwargs={'poll_interval': 0.01}, daemon=True).start()
@@ -32,20 +32,40 @@ class StubHost(ThreadingMixIn, UnixStreamServer):
         self.shutdown()
         self.server_close()
 
+    def wait_until_free(self, timeout: float = 2.0) -> bool:
+        """Whether every lease was given back in time."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.held == 0, timeout)
 
-class Handler(BaseHTTPRequestHandler):
+    def hold(self, count: int) -> None:
+        with self.changed:
+            self.held += count
+            self.changed.notify_all()
+
+
+class Handler(StreamRequestHandler):
     server: StubHost
 
-    def do_POST(self) -> None:
-        host = self.server
-        host.started.append(self.path)
-        host.stopped.wait(host.delay)
-        self.send_response(host.status)
-        self.send_header('Content-Length', str(len(host.answer)))
-        for name, value in host.headers.items():
-            self.send_header(name.replace('_', '-'), value)
-        self.end_headers()
-        self.wfile.write(host.answer)
+    def handle(self) -> None:
+        host, holds = self.server, False
+        for line in self.rfile:
+            if line == b'\n':
+                host.hold(-1)
+                holds = False
+                continue
+            host.asked.append(json.loads(line))
+            host.hold(1)
+            holds = True
+            if not self.answer(host):
+                break
+        if holds:
+            host.hold(-1)
 
-    def log_message(self, *_: Any) -> None:
-        """Nothing: it is a test."""
+    def answer(self, host: StubHost) -> bool:
+        """Whether the connection goes on."""
+        with suppress(OSError):  # the asker has left
+            self.wfile.write(b''.join(host.lines[:-1]))
+            host.stopped.wait(host.delay)
+            self.wfile.write(host.lines[-1])
+            return bool(host.lines[-1])
+        return False

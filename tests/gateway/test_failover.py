@@ -186,3 +186,11 @@ def test_each_server_gets_the_model_by_the_id_it_knows(door, pool):
     first.answer(CHAT, Reply(503))
     door.chat()
     assert first.requests[0].body == second.requests[0].body
+
+
+@streams
+def test_silent_server_of_a_pool_is_passed_over(stream, door, add):
+    add('silent', priority=1, timeout=0.1).answer(CHAT, Reply(hang=True))
+    add('well')
+    answer = door.chat(stream=stream)
+    assert (answer.status_code, answer.headers['x-llmhost-server']) == (200, 'well')

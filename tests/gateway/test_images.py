@@ -6,6 +6,8 @@ from front_door import CHAT
 from llmhost.schemas import load_server
 from llmhost.storage.servers import server_from
 
+from .stub_host import StubHost
+
 DATA = 'data:image/png;base64,iVBORw0KGgo='
 REMOTE = ['http://10.0.0.1/a.png', 'https://example.com/a.png', 'file:///etc/passwd', 'HTTP://HOST/a.png', '//host/a.png',
           ' data:image/png;base64,x', 'ftp://host/a', '/etc/passwd']
@@ -16,12 +18,12 @@ def image(url):
 
 
 @pytest.fixture
-def managed(door, upstream):
+def managed(door, app, upstream):
     """A managed server that runs already, at the address of a real one."""
     entry = load_server({'name': 'local', 'provider': 'llamacpp', 'gguf': '/models/a.gguf', 'models': ['m']})
     door.services.registry.add(server_from(entry))
-    door.observe('local', url=upstream.url)
-    return upstream
+    with StubHost(app.extensions['llmhost'].config.lease_socket, {'url': upstream.url}):
+        yield upstream
 
 
 def ask(door, *parts, stream=False):

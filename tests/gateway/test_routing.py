@@ -235,3 +235,16 @@ def test_request_id_that_is_not_sane_is_replaced(given, door, add):
     answer = door.post(CHAT, {'model': 'm', 'messages': MESSAGES}, headers=headers)
     assert answer.headers['x-request-id'].startswith('req_')
     assert box.requests[0].headers['x-request-id'] == answer.headers['x-request-id']
+
+
+def test_weight_decides_how_many_requests_a_server_of_a_pool_gets(door, add):
+    """Two requests under way on the heavy one count as much as one on the light one."""
+    light, heavy = add('light'), add('heavy', weight=3)
+    router = door.services.router
+    for name in ('light', 'heavy', 'heavy'):
+        router.started(name)
+    assert router.candidates('m', 'chat')[0].name == 'heavy'
+    router.started('heavy')
+    router.started('heavy')
+    assert router.candidates('m', 'chat')[0].name == 'light'
+    assert (light.requests, heavy.requests) == ([], [])

@@ -6,13 +6,17 @@
     spawn=FILE      start a process of its own, and write its pid to FILE
     starts=FILE     append a line to FILE at each start
     stubborn        ignore SIGTERM
+    slow_end=FILE   asked to end, write FILE and take a moment
     environ=FILE    write the environment to FILE
+    alone=FILE      append a line to FILE.crowd if another one with the same FILE runs
 """
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -41,10 +45,29 @@ def prepare() -> None:
         sys.exit(3)
     if 'stubborn' in OPTIONS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if 'slow_end' in OPTIONS:
+        signal.signal(signal.SIGTERM, end_slowly)
     if 'spawn' in OPTIONS:
         Path(OPTIONS['spawn']).write_text(str(subprocess.Popen(['sleep', '1000']).pid))
+    if 'alone' in OPTIONS:
+        check_alone(OPTIONS['alone'])
     if 'environ' in OPTIONS:
         Path(OPTIONS['environ']).write_text(json.dumps(dict(os.environ)))
+
+
+def end_slowly(*_: object) -> None:
+    Path(OPTIONS['slow_end']).touch()
+    time.sleep(0.3)
+    os._exit(0)
+
+
+def check_alone(path: str) -> None:
+    """The kernel keeps the lock for as long as this process lives."""
+    try:
+        fcntl.flock(os.open(path, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with open(path + '.crowd', 'a') as file:
+            file.write('crowd\n')
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from tests.e2e.weights import find_weights
 from tests.host.conftest import HostUnderTest
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *map(str, arguments), '--port', '1', '--alias', 'a']
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
@@ -24,6 +24,15 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
         ended = run(LLAMACPP, '--model', tmp_path / name)
         assert ended.returncode == 1
         assert ended.stderr.strip().endswith(reason)
+
+
+@pytest.mark.parametrize('option', ['--threads', '--context'])
+def test_absurd_numbers_are_refused_in_one_line(tmp_path: Path, option: str) -> None:
+    (tmp_path / 'x.gguf').write_bytes(b'GGUF')
+    ended = run(LLAMACPP, '--model', tmp_path / 'x.gguf', option, 10**30)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith('llama.cpp takes ')
+    assert ended.stderr.count('\n') == 1
 
 
 def test_a_missing_package_is_named_with_the_cure(tmp_path: Path) -> None:

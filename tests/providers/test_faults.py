@@ -1,70 +1,75 @@
-"""Errors of servers that mean no good, or have no sense: read all the same, bounded, and without secrets."""
+"""Which errors mean that a prompt was too long, in the words of each server, and which do not."""
 
 import json
-from typing import Any
 
 import pytest
 
-from llmhost.errors import UpstreamStatusError
-from llmhost.providers.faults import read_fault, retry_after_of
-from llmhost.redaction import MASK, hide
+from llmhost.providers.faults import read_fault
 
-SECRET = 'sk-very-secret-0123456789'
-
-
-def fault(**fields: Any) -> UpstreamStatusError:
-    return read_fault(400, {}, json.dumps({'error': {'message': 'No.', **fields}}).encode())
-
-
-@pytest.mark.parametrize('value', [[], ['x'], {}, {'a': 1}, 1.5, True, '', 'two words', 'x' * 65, 'a\nb', 'ä', 'word\n'])
-def test_type_and_code_that_are_no_words_are_left_out(value):
-    error = fault(type=value, code=value)
-    assert (error.type, error.code) == ('invalid_request_error', None)
-
-
-def test_type_and_code_that_are_words_are_kept():
-    error = fault(type='rate_limit.tokens', code='a-b:c' + 'x' * 59)
-    assert (error.type, error.code) == ('rate_limit.tokens', 'a-b:c' + 'x' * 59)
-
-
-def test_param_is_bounded_and_printable():
-    hide(error := fault(param='a\n\x1b' + 'b' * 300), ())
-    assert error.param == 'a' + 'b' * 199
-    assert fault(param=[1]).param is None and fault(param='\n').param is None
-
-
-@pytest.mark.parametrize('shift', range(1900, 2001, 7))
-def test_secret_across_the_cut_is_hidden(shift):
-    hide(error := fault(message='x' * shift + SECRET + 'y' * 100, param='x' * (shift - 1810) + SECRET), (SECRET,))
-    assert error.message == str(error) == ('x' * shift + MASK + 'y' * 100)[:2000]
-    assert 'sk' not in str(error.param)
-
-
-def test_secret_repeated_many_times_is_hidden_everywhere():
-    hide(error := fault(message=SECRET * 1000, type=SECRET, code=SECRET, param=SECRET), (SECRET,))
-    assert 'sk-' not in error.message
-    assert (error.type, error.code, error.param) == (MASK, MASK, MASK)
+TOO_LONG = [
+    "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens.",
+    "Requested token count exceeds the model's maximum context length of 65536 tokens.",
+    "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+    'request (6031 tokens) exceeds the available context size (2048 tokens), try increasing it',
+    'the request exceeds the available context size, try increasing it',
+    'Context size has been exceeded.',
+    'Trying to keep the first 6547 tokens when context the overflows.',
+    'The number of tokens to keep from the initial prompt is greater than the context length.',
+    'the input length exceeds the context length',
+    'prompt too long; exceeded max context length by 12 tokens',
+    'prompt is too long: 215000 tokens > 200000 maximum',
+    'input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000',
+    'Input is too long for requested model.',
+    'Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length',
+    'The input token count (1196265) exceeds the maximum number of tokens allowed (1048575).',
+    "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+    'Your request exceeded model token limit: 8192 (requested: 9000)',
+    'Please reduce the length of the messages or completion.',
+    'Your input exceeds the context window of this model.',
+    'Range of input length should be [1, 98304]',
+    'Input validation error: `inputs` must have less than 512 tokens. Given: 1200',
+]
+SOMETHING_ELSE = [
+    'Request too large for model x on tokens per minute (TPM): Limit 6000, Requested 7000.',
+    'Too many tokens per day, please wait.',
+    'max_tokens is too large: 100000. This model supports at most 16384 completion tokens.',
+    'Invalid context: expected an object.',
+    'batch size 64 > maximum allowed batch size 32',
+    'context_length must be a number',
+    'The image is too large.',
+]
 
 
-def test_message_nested_too_deeply_is_left_out():
-    body = b'{"error": {"message": ' + b'[' * 500 + b']' * 500 + b'}}'
-    assert 'no message' in read_fault(400, {}, body).message
+def fault(message, status=400, **fields):
+    return read_fault(status, {}, json.dumps({'error': {'message': message, **fields}}).encode())
 
 
-@pytest.mark.parametrize(('headers', 'seconds'), [
-    ({'retry-after': '9' * 400}, 86400.0),
-    ({'retry-after': '100000'}, 86400.0),
-    ({'retry-after': '7'}, 7.0),
-    ({'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT'}, 86400.0),
-    ({'retry-after': 'Fri, 31 Dec 0001 23:59:59 -2359'}, 0.0),
-    ({'retry-after': 'Fri, 31 Dec 99999999999999999999 23:59:59 GMT'}, None),
-    ({'retry-after': 'Mon, 01 Jan 2024 00:00:00 +99999999999999999999'}, None),
-    ({'retry-after': 'soon'}, None),
-    ({'retry-after': '²'}, None),
-    ({'retry-after-ms': 'inf'}, 86400.0),
-    ({'retry-after-ms': 'nan'}, 0.0),
-    ({'retry-after-ms': '-5'}, 0.0),
-    ({}, None),
+@pytest.mark.parametrize('status', [400, 413, 422, 500, 200])
+@pytest.mark.parametrize('message', TOO_LONG)
+def test_prompt_that_is_too_long_has_one_error_whatever_the_words(message, status):
+    error = fault(message, status, code=None)
+    assert (error.status, error.type, error.param, error.code) == (
+        400, 'invalid_request_error', 'messages', 'context_length_exceeded')
+    assert error.message == message
+
+
+@pytest.mark.parametrize('message', SOMETHING_ELSE)
+def test_what_only_sounds_like_it_keeps_its_own_error(message):
+    assert fault(message).code is None
+    assert fault(message, 500).status == 500
+
+
+@pytest.mark.parametrize('fields', [
+    {'type': 'exceed_context_size_error'}, {'code': 'context_length_exceeded'}, {'code': 'model_context_window_exceeded'},
 ])
-def test_pause_is_a_day_at_most_and_nonsense_is_none(headers, seconds):
-    assert retry_after_of(headers) == seconds
+def test_type_or_code_alone_says_it(fields):
+    assert fault('No.', **fields).code == 'context_length_exceeded'
+
+
+@pytest.mark.parametrize('status', [401, 403, 404, 429, 503])
+def test_status_with_a_meaning_of_its_own_keeps_it(status):
+    assert fault(TOO_LONG[0], status).status == status
+
+
+def test_code_of_a_rate_limit_is_kept():
+    assert fault('Please reduce the length of the messages.', 413, code='rate_limit_exceeded').code == 'rate_limit_exceeded'

