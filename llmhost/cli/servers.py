@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,16 +24,22 @@ UNSET: dict[str, dict[str, Any]] = {
     'threads': {'threads': None},
     'max-concurrency': {'max_concurrency': None},
     'idle-ttl': {'idle_ttl': None},
+    'mmproj': {'mmproj': None},
     'memory-group': {'memory_group': None},
 }
 """What `update --unset` takes back, and the fields it changes."""
-CHECKED = frozenset({'url', 'provider', 'api_key', 'api_key_env', 'headers'})
+CHECKED = frozenset({'url', 'provider', 'api_key', 'api_key_env', 'headers', 'mmproj'})
 """The fields that decide whether a server answers: changing one has it asked first."""
 MODELS_SHOWN = 3
 CELL_LIMIT = 60
 NO_SERVERS = 'No servers yet. Add one: flask servers add NAME URL'
 
 group = AppGroup('servers', help='Add, list, change and remove LLM servers. Changes are live on the next request.')
+
+
+def parse_path(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The absolute path of a file."""
+    return None if value is None else str(Path(value).expanduser().absolute())
 
 
 def parse_headers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -59,6 +66,7 @@ SETTINGS: Sequence[Decorator] = (
     click.option('--weight', type=click.IntRange(1), metavar='N', help='Its share of a pool, 1 unless told otherwise.'),
     click.option('--idle-ttl', type=click.FloatRange(0), metavar='S', help='Managed: stop it after S idle seconds.'),
     click.option('--memory-group', metavar='G', help='Managed: of the servers of a group one runs at a time.'),
+    click.option('--mmproj', metavar='PATH', callback=parse_path, help='Managed, with --gguf: its vision projector.'),
     click.option('--context', type=click.IntRange(1), metavar='N', help='Managed: context length in tokens.'),
     click.option('--threads', type=click.IntRange(1), metavar='N', help='Managed: threads (default 1).'),
     click.option('--no-check', is_flag=True, help='Do not ask the server first whether it is there.'),
@@ -105,6 +113,8 @@ def add(
     """
     if sum(value is not None for value in (url, gguf, command)) != 1:
         raise click.UsageError('Give a URL, or --gguf, or --command: exactly one.')
+    if fields.get('mmproj') and gguf is None:
+        raise click.UsageError('--mmproj goes with --gguf.')
     _refuse_two_keys(api_key_stdin, fields['api_key_env'])
     console, catalogue = services().console, services().catalogue
     path = str(catalogue.path_of(gguf)) if gguf is not None else None
@@ -230,6 +240,7 @@ def describe(server: Server, status: ServerStatus) -> dict[str, Any]:
         'provider': server.provider,
         'url': server.url or status.url,
         'gguf': server.gguf,
+        'mmproj': server.mmproj,
         'command': server.command,
         'enabled': server.enabled,
         'models': models or ([server.name] if server.managed else []),

@@ -111,7 +111,8 @@ class Console:
 
     def _check_managed(self, server: Server) -> list[str]:
         if server.gguf is not None:
-            check_gguf(Path(server.gguf))
+            for path in filter(None, (server.gguf, server.mmproj)):
+                check_gguf(Path(path))
         else:
             check_command(server.command or '')
         return list(server.models) or [server.name]

@@ -132,4 +132,4 @@ def _runs(server: Server | None) -> bool:
 
 def _command_of(server: Server) -> tuple[object, ...]:
     """What decides how the process is started: a change of anything else needs no restart."""
-    return server.gguf, server.command, server.context, server.threads, server.models
+    return server.gguf, server.mmproj, server.command, server.context, server.threads, server.models

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llmhost.config import PREFIX, Config
 from llmhost.errors import UnavailableError
+from llmhost.host.gguf import pooling_name
 from llmhost.providers import PROVIDERS
 from llmhost.storage.servers import Server
 
@@ -58,7 +59,8 @@ def _llamacpp(server: Server, config: Config) -> tuple[str, ...]:
     threads = config.max_concurrency + HTTP_THREADS_TO_SPARE
     options = {
         '--model': server.gguf, '--port': '{port}', '--http-threads': threads,
-        '--context': server.context, '--threads': server.threads,
+        '--context': server.context, '--threads': server.threads, '--pooling': pooling_name(server.gguf or ''),
+        '--mmproj': server.mmproj,
     }
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     aliases = [part for model in server.models or (server.name,) for part in ('--alias', model)]

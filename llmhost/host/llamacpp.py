@@ -1,8 +1,10 @@
 """llama.cpp's own server on loopback, by xllamacpp: what a `gguf` entry runs. Needs nothing else of llmhost.
 
     python -P llamacpp.py --model FILE --port N --alias ID [--alias ID]… [--context N] [--threads N] [--http-threads N]
+        [--pooling mean|cls|last|rank] [--mmproj FILE]
 
-One server answers chat, completions and embeddings. `--context` is what one request may use; the four slots share it.
+One server answers chat, completions and embeddings; of a model that pools by rank, rerank. `--context` is what one request may
+use; the four slots share it.
 """
 
 import argparse
@@ -51,6 +53,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # llama.cpp spins at barriers: on a busy machine a second thread makes it five times slower
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--http-threads', type=int, default=64)
+    parser.add_argument('--mmproj')
+    parser.add_argument('--pooling', choices=('mean', 'cls', 'last', 'rank'), default='mean')
     return parser.parse_args(argv)
 
 
@@ -86,8 +90,10 @@ def params_of(xllamacpp: Any, options: argparse.Namespace) -> Any:
     params.n_batch = params.n_ubatch = BATCH
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
+    if options.mmproj:
+        params.mmproj.path = options.mmproj
     params.embedding = True
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.pooling_type = getattr(xllamacpp.llama_pooling_type, f'LLAMA_POOLING_TYPE_{options.pooling.upper()}')
     params.use_jinja = params.endpoint_metrics = True
     params.verbosity = WARNINGS
     return params

@@ -100,6 +100,7 @@ class ServerSchema(EntrySchema):
     )
     enabled = must_be(ExactBoolean, 'true or false', load_default=True)
     gguf = must_be(fields.String, 'the path of a GGUF file, or null', bool, load_default=None)
+    mmproj = must_be(fields.String, 'the path of a GGUF file with a vision projector, or null', bool, load_default=None)
     command = must_be(
         fields.String,
         "a command line with {port} where the server's port goes, or null",

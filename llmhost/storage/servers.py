@@ -29,6 +29,7 @@ class Server:
     timeout: float | None = None
     enabled: bool = True
     gguf: str | None = None
+    mmproj: str | None = None
     command: str | None = None
     context: int | None = None
     threads: int | None = None

@@ -9,6 +9,7 @@ from fake_upstream import FakeUpstream, Reply
 
 SHAPE = {
     'name', 'provider', 'url', 'gguf', 'command', 'enabled', 'models', 'api_key', 'headers', 'priority',
+    'mmproj',
     'max_concurrency', 'weight', 'timeout', 'idle_ttl', 'memory_group', 'context', 'threads', 'health', 'since', 'checked_at',
     'last_error', 'last_error_at',
 }

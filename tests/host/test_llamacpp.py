@@ -8,7 +8,9 @@ import pytest
 
 from llmhost.host.launch import LLAMACPP
 from llmhost.storage.status import UP
-from tests.e2e.llama import require_llama
+from tests.e2e.llama import TEXT_WIDTH, require_llama
+from tests.e2e.test_openai_client import build_png, data_url
+from tests.e2e.tiny_models import write_projector, write_ranker
 from tests.e2e.weights import find_weights
 from tests.host.conftest import HostUnderTest
 
@@ -60,3 +62,24 @@ def test_one_server_chats_completes_and_embeds(host: HostUnderTest) -> None:
         assert 1000 <= meta['n_ctx'] <= 1024
         assert 'llamacpp:' in client.get('/metrics').text
     assert [model['id'] for model in host.wait_for_state('local', UP).models] == ['small', 'alias']
+
+
+@pytest.mark.e2e
+def test_model_that_ranks_is_served_as_a_reranker(host: HostUnderTest, tmp_path: Path) -> None:
+    require_llama()
+    host.servers(ranker={'gguf': str(write_ranker(tmp_path / 'ranker.gguf')), 'provider': 'llamacpp', 'context': 512})
+    with httpx2.Client(base_url=host.url('ranker'), timeout=60, trust_env=False) as client:
+        answer = client.post('/v1/rerank', json={'model': 'ranker', 'query': 'a', 'documents': ['b', 'c d', 'e']})
+    assert sorted(row['index'] for row in answer.json()['results']) == [0, 1, 2]
+
+
+@pytest.mark.e2e
+def test_model_with_a_projector_takes_images(host: HostUnderTest, tmp_path: Path) -> None:
+    require_llama()
+    projector = write_projector(tmp_path / 'projector.gguf', text_width=TEXT_WIDTH)
+    host.servers(local={'gguf': str(find_weights()), 'mmproj': str(projector), 'provider': 'llamacpp', 'context': 2048})
+    parts = [{'type': 'text', 'text': 'What is it?'}, {'type': 'image_url', 'image_url': {'url': data_url(build_png())}}]
+    with httpx2.Client(base_url=host.url('local'), timeout=60, trust_env=False) as client:
+        answer = client.post('/v1/chat/completions', json={
+            'model': 'local', 'messages': [{'role': 'user', 'content': parts}], 'max_tokens': 3})
+    assert answer.status_code == 200 and answer.json()['choices'][0]['message']['content']
