@@ -2,6 +2,7 @@
 there, or .ci/run is wrong."""
 import logging
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from llmhost.app import create_app
 from llmhost.config import Config
 
 IN_CI = os.environ.get('CI') == 'true'
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell without job control starts background commands so, and every program the tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
